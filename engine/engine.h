@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Dump and restore: what other folders may use. The engine neither prints nor exits, keeps no
+ * writable globals, and leaves the job as it was whenever it returns an error.
+ */
+#ifndef CK_ENGINE_ENGINE_H
+#define CK_ENGINE_ENGINE_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct ck_err;
+struct image;
+
+enum engine_dump_flags {
+	ENGINE_LEAVE_RUNNING = 1 << 0, /* let the job go on instead of killing it */
+	ENGINE_DUMP_SHELL_JOB = 1 << 1, /* a terminal as stdio is fine */
+};
+
+struct engine_dump_opts {
+	pid_t pid;       /* root of the tree, in our pid namespace */
+	const char *dir; /* the image */
+	unsigned int flags;
+};
+
+struct engine_dump_stats {
+	uint64_t frozen_ns; /* from the first stop to the last release (or kill) */
+	uint64_t total_ns;
+	uint64_t pages;     /* written */
+	uint64_t tasks, threads;
+};
+
+/*
+ * Dumps a tree. 0: the image is complete and durable, and the job was killed (or runs on with
+ * ENGINE_LEAVE_RUNNING). Negative: there is no image and the job runs on. SIGKILL at any instant
+ * leaves the whole tree running, or the whole tree gone and the image complete.
+ */
+int engine_dump(const struct engine_dump_opts *o, struct engine_dump_stats *ret_stats,
+		struct ck_err *err);
+
+enum engine_restore_flags {
+	ENGINE_DETACH = 1 << 0,     /* return once the job runs */
+	ENGINE_RESTORE_SHELL_JOB = 1 << 1, /* the caller's terminal and session become the job's */
+	ENGINE_NO_INPLACE = 1 << 2, /* always a fresh pid namespace */
+};
+
+struct engine_restore_opts {
+	const struct image *image;
+	unsigned int flags;
+	/* Called once all tasks are complete and about to run, in the caller's process; may be
+	 * NULL. pid is the root task's in the caller's pid namespace. */
+	void (*on_running)(void *arg, pid_t pid);
+	void *arg;
+};
+
+/*
+ * Restores a tree and, without ENGINE_DETACH, waits for its root task as its parent would: signals
+ * are forwarded, *ret_wait_status is the root's. Negative: nothing of the job is left running and
+ * the image is as before.
+ */
+int engine_restore(const struct engine_restore_opts *o, int *ret_wait_status, struct ck_err *err);
+
+#endif

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The nouns of the judge: a rule looks at what an image needs and at what a host is, and gives
+ * findings. Rules are pure; domain folders hold the tables, policies/ runs them.
+ */
+#ifndef CK_IMAGE_RULE_H
+#define CK_IMAGE_RULE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct _CkptNeeds;
+struct _CkptFacts;
+
+enum finding_status {
+	FINDING_OK,
+	FINDING_NA,       /* the image does not need it */
+	FINDING_DEGRADED, /* runs, but something is slower or looks different */
+	FINDING_ACTION,   /* runs once an action is allowed */
+	FINDING_UNKNOWN,  /* can't be known here; the evidence that would decide is named */
+	FINDING_DEFERRED, /* momentary fact, decided on the host itself */
+	FINDING_REFUSE,   /* would not run */
+};
+
+/* One rule's answer about one subject. Strings are owned by the finding. */
+struct finding {
+	const char *rule;           /* stable id, "fs.file.build-id" */
+	enum finding_status status;
+	char *subject;              /* path, pid, feature */
+	char *need;                 /* what the image has */
+	char *have;                 /* what the host has */
+	char *evidence;             /* how we know */
+	char *remedy;               /* what to do, to be followed to the letter */
+	const char *action;         /* FINDING_ACTION: the name that --allow takes */
+	bool retry;                 /* may be different in a minute: exit status 75 */
+};
+
+struct findings {
+	struct finding *f;
+	size_t n, size;
+	bool failed; /* memory ran out */
+};
+
+struct rule_input {
+	const struct _CkptNeeds *needs;
+	const struct _CkptFacts *source; /* may be NULL (foreign image) */
+	const struct _CkptFacts *target;
+	bool live; /* the target is this host, now */
+};
+
+struct rule {
+	const char *id;
+	const char *title;
+	void (*evaluate)(const struct rule *r, const struct rule_input *in, struct findings *out);
+};
+
+/* printf-like constructors keep the tables short; NULL format means no text. */
+struct finding *findings_add(struct findings *out, const struct rule *r,
+			     enum finding_status status, const char *subject);
+void finding_need(struct finding *f, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void finding_have(struct finding *f, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void finding_evidence(struct finding *f, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+void finding_remedy(struct finding *f, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void findings_done(struct findings *f);
+
+#endif
