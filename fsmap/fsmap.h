@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Facts about files, directory trees and mounts: what identifies a file's contents, and what stands
+ * at a path on this host. Gathers and compares; changes nothing on the host.
+ */
+#ifndef CK_FSMAP_FSMAP_H
+#define CK_FSMAP_FSMAP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+
+#include "base/elf.h"
+
+struct ck_err;
+
+/* What makes a file the same file on another host. */
+struct fsmap_identity {
+	struct stat st;
+	uint8_t build_id[CK_BUILD_ID_MAX]; /* GNU build-id of an ELF file */
+	size_t build_id_len;		   /* bytes; 0 if there is none */
+	uint64_t hash;			   /* XXH64, seed 0, of the whole file */
+	bool has_hash;
+};
+
+enum fsmap_identify_flags {
+	FSMAP_BUILD_ID = 0,  /* stat and build-id only: three small reads */
+	FSMAP_HASH = 1 << 0, /* and the hash, if it is a regular file without a build-id */
+};
+
+/*
+ * Identifies an open file; its offset is left alone. A descriptor that can't be read from (O_PATH,
+ * O_WRONLY, not a regular file) gives the stat alone. Hashing reads the whole file.
+ */
+int fsmap_identify(int fd, unsigned int flags, struct fsmap_identity *ret, struct ck_err *err);
+
+/* XXH64 (seed 0) of the first limit bytes of a readable file, or of all of a shorter one. */
+int fsmap_hash(int fd, uint64_t limit, uint64_t *ret, struct ck_err *err);
+
+#endif
