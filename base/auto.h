@@ -15,16 +15,18 @@
 
 #define CK_AUTO(name) __attribute__((cleanup(ck_auto_##name)))
 
-/* Makes CK_AUTO(name) for a handle type whose empty value is NULL. */
-#define CK_DEFINE_AUTO(name, type, destroy)                                                        \
-	static inline void ck_auto_##name(type *p)                                                 \
-	{                                                                                          \
-		int saved = errno;                                                                 \
-		if (*p)                                                                            \
-			destroy(*p);                                                               \
-		errno = saved;                                                                     \
-	}                                                                                          \
+/* Makes CK_AUTO(name) for a handle type whose empty value is NULL. type may end in '*'. */
+/* NOLINTBEGIN(bugprone-macro-parentheses) */
+#define CK_DEFINE_AUTO(name, type, destroy)        \
+	static inline void ck_auto_##name(type *p) \
+	{                                          \
+		int saved = errno;                 \
+		if (*p)                            \
+			destroy(*p);               \
+		errno = saved;                     \
+	}                                          \
 	struct ck_auto_semicolon
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 static inline void ck_auto_free(void *p)
 {
@@ -56,11 +58,11 @@ static inline int ck_take_fd(int *fd)
 	return r;
 }
 
-#define ck_take_ptr(pp)                                                                            \
-	({                                                                                         \
-		__auto_type ck_taken_ = *(pp);                                                     \
-		*(pp) = NULL;                                                                      \
-		ck_taken_;                                                                         \
+#define ck_take_ptr(pp)                        \
+	({                                     \
+		__auto_type ck_taken_ = *(pp); \
+		*(pp) = NULL;                  \
+		ck_taken_;                     \
 	})
 
 #define CK_ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))

@@ -16,31 +16,34 @@
 /* The kind decides the exit status (cmd/exit.h). */
 enum ck_err_kind {
 	CK_ERR_NONE,
-	CK_ERR_SYS,      /* a system call failed on our side */
-	CK_ERR_REFUSED,  /* the job holds something that can't be kept */
-	CK_ERR_GONE,     /* the task went away meanwhile */
-	CK_ERR_IMAGE,    /* the image is corrupt or incomplete */
-	CK_ERR_NOIMAGE,  /* there is no such image */
-	CK_ERR_PERM,     /* the kernel or a policy forbids it to this user */
-	CK_ERR_HOST,     /* this host can't do it */
-	CK_ERR_BUSY,     /* a resource is taken just now: try later */
-	CK_ERR_CONFIG,   /* a policy, profile or configuration file is wrong */
-	CK_ERR_USAGE,    /* the command line is wrong */
-	CK_ERR_VERDICT,  /* the check refused; status is in code */
-	CK_ERR_BUG,      /* an invariant of ours does not hold */
+	CK_ERR_SYS,     /* a system call failed on our side */
+	CK_ERR_REFUSED, /* the job holds something that can't be kept */
+	CK_ERR_GONE,    /* the task went away meanwhile */
+	CK_ERR_IMAGE,   /* the image is corrupt or incomplete */
+	CK_ERR_NOIMAGE, /* there is no such image */
+	CK_ERR_PERM,    /* the kernel or a policy forbids it to this user */
+	CK_ERR_HOST,    /* this host can't do it */
+	CK_ERR_BUSY,    /* a resource is taken just now: try later */
+	CK_ERR_CONFIG,  /* a policy, profile or configuration file is wrong */
+	CK_ERR_USAGE,   /* the command line is wrong */
+	CK_ERR_VERDICT, /* the check refused; status is in code */
+	CK_ERR_BUG,     /* an invariant of ours does not hold */
 };
 
 struct ck_err {
 	enum ck_err_kind kind;
-	int code;         /* negative errno, or 0 */
+	int code; /* negative errno, or 0 */
 	int line;
-	char file[40];    /* origin, shown with -v */
-	char what[320];   /* verb phrase, lower case, no full stop, no errno text */
-	char where[400];  /* task > fd > object, outermost first */
-	char hint[320];   /* an option, a command, a kernel release */
+	char file[40];   /* origin, shown with -v */
+	char what[320];  /* verb phrase, lower case, no full stop, no errno text */
+	char where[400]; /* task > fd > object, outermost first */
+	char hint[320];  /* an option, a command, a kernel release */
 };
 
-#define CK_ERR_INIT { .kind = CK_ERR_NONE }
+#define CK_ERR_INIT                 \
+	{                           \
+		.kind = CK_ERR_NONE \
+	}
 
 /* Sets *err (which may be NULL) and returns code, which must be negative. */
 #define ck_fail(err, kind, code, ...) ck_fail_at(err, kind, code, __FILE__, __LINE__, __VA_ARGS__)

@@ -7,13 +7,16 @@
 #include <stddef.h>
 
 struct ck_strbuf {
-	char *s;     /* NULL or terminated */
-	size_t len;  /* without the terminator */
+	char *s;    /* NULL or terminated */
+	size_t len; /* without the terminator */
 	size_t size;
 	bool failed;
 };
 
-#define CK_STRBUF_INIT { .s = NULL }
+#define CK_STRBUF_INIT    \
+	{                 \
+		.s = NULL \
+	}
 
 void ck_strbuf_done(struct ck_strbuf *b);
 void ck_strbuf_add(struct ck_strbuf *b, const void *data, size_t len);

@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The command line: one file per subcommand, one row each in cmd/main.c. Only cmd/ prints or exits. */
+/* The command line: a file per subcommand, a row each in cmd/main.c. Only cmd/ prints or exits. */
 #ifndef CK_CMD_CMD_H
 #define CK_CMD_CMD_H
 
 struct ck_err;
 
-/* Exit statuses; sysexits.h(3head) from 64 on. Schedulers and shells own 99, 100, 125-127, 254, 255. */
+/* Exit statuses; sysexits.h from 64 on. Schedulers and shells own 99, 100, 125-127, 254, 255. */
 enum cmd_exit {
 	CMD_EXIT_OK = 0,
 	CMD_EXIT_INCOMPATIBLE = 20,
 	CMD_EXIT_ACTIONS = 21,
 	CMD_EXIT_UNDECIDED = 22,
 	CMD_EXIT_USAGE = 64,
-	CMD_EXIT_DATA = 65,     /* corrupt image */
+	CMD_EXIT_DATA = 65, /* corrupt image */
 	CMD_EXIT_NOIMAGE = 66,
 	CMD_EXIT_HOST = 69,     /* this host can't */
 	CMD_EXIT_SOFTWARE = 70, /* a bug of ours */

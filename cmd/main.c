@@ -43,11 +43,11 @@ static int cmd_help(int argc, char **argv)
 int cmd_fail(const char *sub, const struct ck_err *err)
 {
 	static const int status[] = {
-		[CK_ERR_SYS] = CMD_EXIT_OS,         [CK_ERR_REFUSED] = CMD_EXIT_HOST,
-		[CK_ERR_GONE] = CMD_EXIT_NOIMAGE,   [CK_ERR_IMAGE] = CMD_EXIT_DATA,
+		[CK_ERR_SYS] = CMD_EXIT_OS,          [CK_ERR_REFUSED] = CMD_EXIT_HOST,
+		[CK_ERR_GONE] = CMD_EXIT_NOIMAGE,    [CK_ERR_IMAGE] = CMD_EXIT_DATA,
 		[CK_ERR_NOIMAGE] = CMD_EXIT_NOIMAGE, [CK_ERR_PERM] = CMD_EXIT_NOPERM,
-		[CK_ERR_HOST] = CMD_EXIT_HOST,      [CK_ERR_BUSY] = CMD_EXIT_TRYLATER,
-		[CK_ERR_CONFIG] = CMD_EXIT_CONFIG,  [CK_ERR_USAGE] = CMD_EXIT_USAGE,
+		[CK_ERR_HOST] = CMD_EXIT_HOST,       [CK_ERR_BUSY] = CMD_EXIT_TRYLATER,
+		[CK_ERR_CONFIG] = CMD_EXIT_CONFIG,   [CK_ERR_USAGE] = CMD_EXIT_USAGE,
 		[CK_ERR_BUG] = CMD_EXIT_SOFTWARE,
 	};
 	char line[1200];

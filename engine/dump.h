@@ -100,8 +100,8 @@ struct engine_dump {
  * ---- engine/res/: descriptors, mapped files, cwd, root, umask, locks ----
  * Called with the whole tree stopped, and before anything of the images is committed.
  */
-/* Lists and classifies all descriptors of all tasks, finds the shared descriptions, and refuses what
- * no type takes. Reads only. */
+/* Lists and classifies all descriptors of all tasks, finds the shared descriptions, and refuses
+ * what no type takes. Reads only. */
 int res_look(struct engine_dump *d, struct ck_err *err);
 /* Writes files.img, fdinfo-*, fs-*, pipes-data, fifo-data, ghost-file-*, remap-fpath, filelocks,
  * and files' ids of mappings and of the exe. Adds the paths to d->needs. */

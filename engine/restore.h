@@ -2,9 +2,9 @@
 /*
  * Private to engine/: the state of one restore. A restore is planned whole before anything happens:
  * each task gets a script, a flat list of operations that the restorer blob (engine/pie/restorer.c)
- * executes inside the task, from a zone of memory that no task of the job uses. Descriptions, shared
- * memory and page files are opened once, by the process that all tasks are forked from, and are
- * inherited.
+ * executes inside the task, from a zone of memory that no task of the job uses. Descriptions,
+ * shared memory and page files are opened once, by the process that all tasks are forked from, and
+ * are inherited.
  */
 #ifndef CK_ENGINE_RESTORE_H
 #define CK_ENGINE_RESTORE_H

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The image: a directory in CRIU's format 1.1 plus our ckpt-*.img. This folder knows the files, their
- * magics and messages, and how an image becomes whole: it is written beside the place and committed
- * by its manifest; it is verified when opened. It does not know what the messages mean to a task.
+ * The image: a directory in CRIU's format 1.1 plus our ckpt-*.img. This folder knows the files,
+ * their magics and messages, and how an image becomes whole: it is written beside the place and
+ * committed by its manifest; it is verified when opened. What the messages mean to a task, it does
+ * not know.
  *
- * Layout of a file (format 1.1): u32 common magic, u32 file magic, then entries, each u32 length and
- * a protobuf message; pages-*.img is raw; pipes-data.img carries raw bytes behind each entry.
+ * Layout of a file (format 1.1): u32 common magic, u32 file magic, then entries, each u32 length
+ * and a protobuf message; pages-*.img is raw; pipes-data.img has raw bytes behind each entry.
  */
 #ifndef CK_IMAGE_IMAGE_H
 #define CK_IMAGE_IMAGE_H
