@@ -9,8 +9,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-struct _CkptNeeds;
-struct _CkptFacts;
+struct CkptNeeds;
+struct CkptFacts;
 
 enum finding_status {
 	FINDING_OK,
@@ -42,9 +42,9 @@ struct findings {
 };
 
 struct rule_input {
-	const struct _CkptNeeds *needs;
-	const struct _CkptFacts *source; /* may be NULL (foreign image) */
-	const struct _CkptFacts *target;
+	const struct CkptNeeds *needs;
+	const struct CkptFacts *source; /* may be NULL (foreign image) */
+	const struct CkptFacts *target;
 	bool live; /* the target is this host, now */
 };
 
@@ -54,7 +54,11 @@ struct rule {
 	void (*evaluate)(const struct rule *r, const struct rule_input *in, struct findings *out);
 };
 
-/* printf-like constructors keep the tables short; NULL format means no text. */
+/*
+ * printf-like constructors keep the tables short; NULL format means no text. subject is copied. The
+ * result is valid until the next findings_add(); it is NULL if memory ran out, which out->failed
+ * remembers and the setters accept.
+ */
 struct finding *findings_add(struct findings *out, const struct rule *r,
 			     enum finding_status status, const char *subject);
 void finding_need(struct finding *f, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
