@@ -110,7 +110,7 @@ dev:
 L := $(B)/lint
 UNIT_SRCS := $(wildcard tests/unit/*.c)
 OWN_C := $(SRCS) $(CMDS) $(wildcard engine/pie/*.c) $(UNIT_SRCS) $(wildcard tests/jobs/*.c)
-OWN_H := $(filter-out $(B)/%,$(wildcard */*.h */*/*.h */*/*/*.h))
+OWN_H := $(filter-out build%,$(wildcard */*.h */*/*.h */*/*/*.h))
 SHELLS := $(shell git ls-files | xargs grep -lsE '^\#!.*\b(ba)?sh\b')
 LINT_TOOLS := clang-format clang-tidy cppcheck shellcheck codespell
 # Flags that both compilers know, by kind of file.

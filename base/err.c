@@ -43,16 +43,17 @@ int ck_fail_at(struct ck_err *err, enum ck_err_kind kind, int code, const char *
 int ck_fail_errno_at(struct ck_err *err, const char *file, int line, const char *fmt, ...)
 {
 	int saved = errno;
+	int code = saved > 0 ? -saved : -EIO;
 	va_list ap;
 
 	if (err) {
-		fill(err, CK_ERR_SYS, -saved, file, line);
+		fill(err, CK_ERR_SYS, code, file, line);
 		va_start(ap, fmt);
 		vsnprintf(err->what, sizeof(err->what), fmt, ap);
 		va_end(ap);
 	}
 	errno = saved;
-	return saved > 0 ? -saved : -EIO;
+	return code;
 }
 
 int ck_err_at(struct ck_err *err, int r, const char *fmt, ...)
