@@ -11,8 +11,8 @@
 
 #include "image/rule.h"
 
-struct finding *findings_add(struct findings *out, const struct rule *r,
-			     enum finding_status status, const char *subject)
+struct finding *findings_add(struct findings *out, const struct rule *r, enum finding_status status,
+			     const char *subject)
 {
 	struct finding *f;
 	size_t size;
@@ -52,17 +52,17 @@ static void set_text(char **text, const char *fmt, va_list ap)
 	*text = s;
 }
 
-#define SETTER(name)                                                                               \
-	void finding_##name(struct finding *f, const char *fmt, ...)                               \
-	{                                                                                          \
-		va_list ap;                                                                        \
-                                                                                                   \
-		if (!f)                                                                            \
-			return;                                                                    \
-		va_start(ap, fmt);                                                                 \
-		set_text(&f->name, fmt, ap);                                                       \
-		va_end(ap);                                                                        \
-	}                                                                                          \
+#define SETTER(name)                                                 \
+	void finding_##name(struct finding *f, const char *fmt, ...) \
+	{                                                            \
+		va_list ap;                                          \
+                                                                     \
+		if (!f)                                              \
+			return;                                      \
+		va_start(ap, fmt);                                   \
+		set_text(&f->name, fmt, ap);                         \
+		va_end(ap);                                          \
+	}                                                            \
 	struct finding
 
 SETTER(need);

@@ -5,6 +5,8 @@
 
 /* inventory_entry.img_version */
 #define IMAGE_FORMAT_V1_1 2u
+/* The same with contents that CRIU has no field for and would lose: it refuses this number. */
+#define IMAGE_FORMAT_CKPT 0x10002u
 
 /* task_core_entry.task_state */
 enum image_task_state {

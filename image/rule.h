@@ -24,15 +24,15 @@ enum finding_status {
 
 /* One rule's answer about one subject. Strings are owned by the finding. */
 struct finding {
-	const char *rule;           /* stable id, "fs.file.build-id" */
+	const char *rule; /* stable id, "fs.file.build-id" */
 	enum finding_status status;
-	char *subject;              /* path, pid, feature */
-	char *need;                 /* what the image has */
-	char *have;                 /* what the host has */
-	char *evidence;             /* how we know */
-	char *remedy;               /* what to do, to be followed to the letter */
-	const char *action;         /* FINDING_ACTION: the name that --allow takes */
-	bool retry;                 /* may be different in a minute: exit status 75 */
+	char *subject;      /* path, pid, feature */
+	char *need;         /* what the image has */
+	char *have;         /* what the host has */
+	char *evidence;     /* how we know */
+	char *remedy;       /* what to do, to be followed to the letter */
+	const char *action; /* FINDING_ACTION: the name that --allow takes */
+	bool retry;         /* may be different in a minute: exit status 75 */
 };
 
 struct findings {
@@ -59,8 +59,8 @@ struct rule {
  * result is valid until the next findings_add(); it is NULL if memory ran out, which out->failed
  * remembers and the setters accept.
  */
-struct finding *findings_add(struct findings *out, const struct rule *r,
-			     enum finding_status status, const char *subject);
+struct finding *findings_add(struct findings *out, const struct rule *r, enum finding_status status,
+			     const char *subject);
 void finding_need(struct finding *f, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void finding_have(struct finding *f, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void finding_evidence(struct finding *f, const char *fmt, ...)
