@@ -116,8 +116,11 @@ LINT_TOOLS := clang-format clang-tidy cppcheck shellcheck codespell
 # Flags that both compilers know, by kind of file.
 lint_flags = $(CPPFLAGS) $(if $(filter engine/pie/%,$<),$(PIE_CFLAGS),-std=gnu17 $(WARN) -fno-strict-aliasing) \
 	$(if $(filter tests/unit/%,$<),$(shell pkg-config --cflags check))
-# Not looked at: leaks of what CK_AUTO closes are gcc's to find, clang does not know the attribute.
-ANALYZE = -O1 -fanalyzer
+# Where gcc 12 reports leaks of pointers stored at an index that it doesn't know; LeakSanitizer (make
+# dev) watches these. Tests needn't survive a lack of memory.
+FALSE_LEAKS := image/finding.c
+ANALYZE = -O1 -fanalyzer $(if $(filter $(FALSE_LEAKS),$<),-Wno-analyzer-malloc-leak) $(if $(filter tests/%,$<), \
+	-Wno-analyzer-possible-null-argument -Wno-analyzer-possible-null-dereference -Wno-analyzer-malloc-leak)
 
 .PHONY: lint lint-tools lint-format check-headers check-layers check-symbols check-files check-words \
 	check-docs check-tools check-shell check-spelling fmt

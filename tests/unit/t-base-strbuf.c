@@ -84,7 +84,7 @@ START_TEST(reset_starts_again)
 }
 END_TEST
 
-/* No memory holds SIZE_MAX / 2 bytes: nothing may be copied, and the failure must not be forgotten. */
+/* SIZE_MAX / 2 bytes can't be had: nothing is copied, and the failure is not forgotten. */
 START_TEST(failure_is_remembered)
 {
 	CK_AUTO(strbuf) struct ck_strbuf b = CK_STRBUF_INIT;
