@@ -42,15 +42,20 @@ struct engine_restore {
  * load and plan only read the image; open acts, in the process that all tasks are forked from.
  */
 int res_load(struct engine_restore *r, struct ck_err *err);
-/* How many descriptors res_open() will park, for RLIMIT_NOFILE. */
+/*
+ * Which numbers res_open() parks at: [res_base(), res_base() + res_count()), above every descriptor of
+ * every task, so that plans can name them. Known after res_load(). Whoever else parks descriptors
+ * (page files, the zone) takes numbers from res_base() + res_count() on.
+ */
+int res_base(const struct engine_restore *r);
 size_t res_count(const struct engine_restore *r);
-/* Opens every description once and parks it at a number >= base, close-on-exec; opens mapped files
- * and the exes likewise. Contents of pipes and carried files are put back. */
-int res_open(struct engine_restore *r, int base, struct ck_err *err);
-/* The parked number that file id will have; known after res_load(), so that plans can name it. */
+/* The parked number that file id (of files.img) has, or -ENOENT. Known after res_load(). */
 int res_parked_fd(const struct engine_restore *r, uint32_t file_id);
-/* Appends: cwd, root, umask, descriptors put at their numbers with their close-on-exec flag, parked
- * ones closed, POSIX locks. The page files' descriptors must not be needed afterwards. */
+/* Opens every description once and parks it, close-on-exec; opens mapped files and the exes likewise.
+ * Contents of pipes and carried files are put back. RLIMIT_NOFILE must allow the numbers. */
+int res_open(struct engine_restore *r, struct ck_err *err);
+/* Appends: cwd, root, umask, descriptors put at their numbers with their close-on-exec flag, all others
+ * closed, POSIX locks. No parked descriptor can be named afterwards. */
 int res_plan(struct engine_restore *r, struct engine_rtask *t, struct ck_err *err);
 void res_restore_done(struct engine_restore *r);
 
