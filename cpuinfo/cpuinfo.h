@@ -7,11 +7,61 @@
 #ifndef CK_CPUINFO_CPUINFO_H
 #define CK_CPUINFO_CPUINFO_H
 
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
 #include "image/facts.pb-c.h"
+#include "image/rule.h"
 
 struct ck_err;
 
+enum cpuinfo_class {
+	CPUINFO_ISA,   /* an encoding: faults or means something else where it is absent */
+	CPUINFO_STATE, /* a register state that has to be carried along */
+	CPUINFO_HINT,  /* never needed by a program */
+};
+
+enum cpuinfo_reg {
+	CPUINFO_EAX,
+	CPUINFO_EBX,
+	CPUINFO_ECX,
+	CPUINFO_EDX,
+};
+
+/* One row of cpuinfo/features.def. */
+struct cpuinfo_feature {
+	const char *name; /* as in /proc/cpuinfo */
+	uint32_t leaf, subleaf;
+	enum cpuinfo_reg reg;
+	unsigned int bit;
+	enum cpuinfo_class class;
+	uint64_t xcr0; /* components that must be enabled before it is usable */
+};
+
+extern const struct cpuinfo_feature cpuinfo_features[];
+extern const size_t cpuinfo_n_features;
+
+/* NULL if the name is unknown. */
+const struct cpuinfo_feature *cpuinfo_feature_find(const char *name);
+/* Is it among the host's usable features? */
+bool cpuinfo_has(const CkptCpuFacts *cpu, const char *name);
+/* "AVX-512 opmask" for bit 5 of XCR0; "component 33" where there is no name. */
+const char *cpuinfo_component_name(unsigned int bit);
+/* The component's place in the standard xsave layout; NULL if the host doesn't have it. */
+const CkptXsaveComponent *cpuinfo_component(const CkptCpuFacts *cpu, unsigned int bit);
+
 /* The live CPU. The caller frees *ret with ckpt_cpu_facts__free_unpacked(*ret, NULL). */
 int cpuinfo_facts(CkptCpuFacts **ret, struct ck_err *err);
+/*
+ * From leaves (and xcr0, if has_xcr0) alone: vendor, brand, family, model, stepping, xsave layout
+ * and features, replacing nothing but what is empty. -ENOMEM.
+ */
+int cpuinfo_derive(CkptCpuFacts *cpu);
+/* libcpuid's word for a live CPU ("Sapphire Rapids"), or "" where it has none. */
+void cpuinfo_codename(char *buf, size_t size);
+
+/* The rules of this folder, ended by a row without an id. */
+extern const struct rule cpuinfo_rules[];
 
 #endif
