@@ -33,6 +33,7 @@ struct finding {
 	char *remedy;       /* what to do, to be followed to the letter */
 	const char *action; /* FINDING_ACTION: the name that --allow takes */
 	bool retry;         /* may be different in a minute: exit status 75 */
+	bool host;          /* this host can't restore any image: exit status 69 */
 };
 
 struct findings {

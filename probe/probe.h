@@ -1,17 +1,59 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Facts about this host's kernel, privileges, memory and mounts, tried for real where trying is
+ * Facts about this host's kernel, privileges, memory, mounts and pids, tried for real where trying is
  * harmless. Nothing is changed on the host; experiments run in children that are gone afterwards.
  */
 #ifndef CK_PROBE_PROBE_H
 #define CK_PROBE_PROBE_H
 
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
 #include "image/facts.pb-c.h"
+#include "image/rule.h"
 
 struct ck_err;
 
-/* The whole live host, CPU included; no paths and no pids. Takes about 10 ms. The caller frees *ret
- * with ckpt_facts__free_unpacked(*ret, NULL). */
+/* The features of probe/facts.def. */
+enum probe_fact {
+#define FACT(id, name, section, since, commit, meaning, who) PROBE_##id,
+#include "probe/facts.def"
+#undef FACT
+	PROBE_N_FACTS,
+};
+
+enum probe_section {
+	PROBE_KERNEL, /* CkptKernelFacts.features */
+	PROBE_PRIV,   /* CkptPrivFacts.features */
+};
+
+struct probe_fact_info {
+	const char *name; /* stable; what CkptNeedFeature and host profiles say */
+	enum probe_section section;
+	const char *since, *commit; /* "" if not known */
+	const char *meaning, *who;
+};
+
+extern const struct probe_fact_info probe_fact_infos[PROBE_N_FACTS];
+
+/* -1 if there is no such name. */
+int probe_fact_find(const char *name);
+/* What facts say about a feature, by name, in either section. An absent one is UNKNOWN; *ret_detail
+ * (may be NULL) is never NULL afterwards and belongs to facts. */
+CkptTristate probe_has(const CkptFacts *facts, const char *name, const char **ret_detail);
+
+/* The whole live host, CPU included; no paths and no pids. Takes some 10 ms. The caller frees *ret
+ * with ckpt_facts__free_unpacked(*ret, NULL). Call it before stopping anybody. */
 int probe_facts(CkptFacts **ret, struct ck_err *err);
+/*
+ * Adds to facts->pids which of n numbers (of tasks, process groups or sessions) are taken in our pid
+ * namespace, and by whom. 0 or -ENOMEM.
+ */
+int probe_pids(CkptFacts *facts, const uint32_t *pids, size_t n);
+
+/* The rules of this folder, ended by a row without an id. */
+extern const struct rule probe_rules[];
 
 #endif

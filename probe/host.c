@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Puts the facts of the live host together: experiments, kernel, privileges, memory, mounts, CPU. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/capability.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/auto.h"
+#include "base/elf.h"
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/pb.h"
+#include "base/procfs.h"
+#include "cpuinfo/cpuinfo.h"
+#include "probe/probe-internal.h"
+
+/* The number of a child that has just gone is free in this pid namespace, most likely. */
+static void try_in_place(struct probe_answers *p)
+{
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(0);
+	if (pid < 0 || waitpid(pid, NULL, 0) != pid)
+		return;
+	probe_set_tid(p, PROBE_SET_TID, pid);
+}
+
+static int add_answers(CkptFacts *facts, const struct probe_answers *p)
+{
+	for (int i = 0; i < PROBE_N_FACTS; i++) {
+		const struct probe_fact_info *info = &probe_fact_infos[i];
+		bool kernel = info->section == PROBE_KERNEL;
+		CkptFeature *f = CK_PB_NEW(CkptFeature, ckpt_feature);
+		int r;
+
+		if (!f)
+			return -ENOMEM;
+		f->name = strdup(info->name);
+		f->value = (CkptTristate)p->a[i].value;
+		if (p->a[i].detail[0])
+			f->detail = strdup(p->a[i].detail);
+		r = !f->name || (p->a[i].detail[0] && !f->detail) ? -ENOMEM : 0;
+		if (r == 0 && kernel)
+			r = ck_pb_append(&facts->kernel->features, &facts->kernel->n_features, f);
+		else if (r == 0)
+			r = ck_pb_append(&facts->priv->features, &facts->priv->n_features, f);
+		if (r < 0) {
+			ckpt_feature__free_unpacked(f, NULL);
+			return r;
+		}
+	}
+	return 0;
+}
+
+static int run_experiments(CkptFacts *facts)
+{
+	struct probe_answers *p =
+		mmap(NULL, sizeof(*p), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	int r;
+
+	if (p == MAP_FAILED)
+		return -errno;
+	for (int i = 0; i < PROBE_N_FACTS; i++)
+		snprintf(p->a[i].detail, sizeof(p->a[i].detail), "the experiment did not end");
+	probe_in_child(probe_kernel, p);
+	probe_in_child(probe_other_task, p);
+	probe_in_child(try_in_place, p);
+	probe_namespaces(p);
+	r = add_answers(facts, p);
+	munmap(p, sizeof(*p));
+	return r;
+}
+
+static bool read_sysctl(const char *path, uint64_t *ret)
+{
+	CK_AUTO(free) char *text = NULL;
+	char *end;
+
+	if (ck_read_file_at(-1, path, 64, &text, NULL) < 0)
+		return false;
+	*ret = strtoull(text, &end, 10);
+	return end != text;
+}
+
+/* Highest user address + 1. Above 2^47 the kernel maps only on demand, and only with LA57. */
+static uint64_t task_size(void)
+{
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), low = UINT64_C(1) << 47;
+	void *at = (void *)(uintptr_t)(low + page);
+	void *m =
+		mmap(at, page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+
+	if (m == MAP_FAILED)
+		return low - page;
+	munmap(m, page);
+	return (m == at ? UINT64_C(1) << 56 : low) - page;
+}
+
+static int vdso_facts(CkptKernelFacts *k)
+{
+	CK_AUTO(fd) int self = open("/proc/self", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	CK_AUTO(proc_maps) struct proc_maps maps = { 0 };
+	uintptr_t vdso = getauxval(AT_SYSINFO_EHDR);
+	uint8_t id[CK_BUILD_ID_MAX];
+	int len;
+
+	if (self < 0 || proc_read_maps(self, &maps, NULL) < 0)
+		return 0;
+	for (size_t i = 0; i < maps.n; i++) {
+		if (strcmp(maps.m[i].name, "[vdso]") || maps.m[i].start != vdso)
+			continue;
+		k->has_vdso_size = true;
+		k->vdso_size = maps.m[i].end - maps.m[i].start;
+		len = ck_elf_build_id_mem((void *)vdso, k->vdso_size, id);
+		if (len <= 0)
+			return 0;
+		k->vdso_build_id.data = malloc((size_t)len);
+		if (!k->vdso_build_id.data)
+			return -ENOMEM;
+		memcpy(k->vdso_build_id.data, id, (size_t)len);
+		k->vdso_build_id.len = (size_t)len;
+		k->has_vdso_build_id = true;
+		return 0;
+	}
+	return 0;
+}
+
+static int kernel_facts(CkptFacts *facts, const struct utsname *u)
+{
+	CkptKernelFacts *k = facts->kernel;
+	uint64_t v;
+
+	k->release = strdup(u->release);
+	k->version = strdup(u->version);
+	if (!k->release || !k->version)
+		return -ENOMEM;
+	if (read_sysctl("/proc/sys/kernel/pid_max", &v)) {
+		k->has_pid_max = true;
+		k->pid_max = (uint32_t)v;
+	}
+	k->has_mmap_min_addr = read_sysctl("/proc/sys/vm/mmap_min_addr", &k->mmap_min_addr);
+	k->has_page_size = k->has_task_size = true;
+	k->page_size = (uint32_t)sysconf(_SC_PAGESIZE);
+	k->task_size = task_size();
+	return vdso_facts(k);
+}
+
+static void capabilities(CkptPrivFacts *p)
+{
+	cap_t caps = cap_get_proc();
+	cap_flag_value_t v;
+
+	if (!caps)
+		return;
+	p->has_cap_eff = p->has_cap_bnd = true;
+	for (int c = 0; c < cap_max_bits() && c < 64; c++) {
+		if (cap_get_flag(caps, c, CAP_EFFECTIVE, &v) == 0 && v == CAP_SET)
+			p->cap_eff |= UINT64_C(1) << c;
+		if (cap_get_bound(c) == CAP_SET)
+			p->cap_bnd |= UINT64_C(1) << c;
+	}
+	cap_free(caps);
+}
+
+static void priv_facts(CkptFacts *facts)
+{
+	CK_AUTO(fd) int self = open("/proc/self", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	CK_AUTO(proc_status) struct proc_status status = { 0 };
+	CkptPrivFacts *p = facts->priv;
+	struct rlimit limit;
+
+	p->uid = geteuid();
+	p->gid = getegid();
+	capabilities(p);
+	if (self >= 0 && proc_read_status(self, &status, NULL) == 0) {
+		p->has_seccomp = p->has_no_new_privs = true;
+		p->seccomp = (uint32_t)status.seccomp;
+		p->no_new_privs = status.no_new_privs;
+	}
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+		p->has_nofile_hard = true;
+		p->nofile_hard = limit.rlim_max;
+	}
+}
+
+static int add_mount(CkptFacts *facts, const struct proc_mount *m)
+{
+	CkptMount *c = CK_PB_NEW(CkptMount, ckpt_mount);
+
+	if (!c)
+		return -ENOMEM;
+	c->point = strdup(m->point);
+	c->fstype = strdup(m->fstype);
+	c->source = strdup(m->source);
+	c->root = strdup(m->root);
+	c->options = strdup(m->options);
+	if (!c->point || !c->fstype || !c->source || !c->root || !c->options ||
+	    ck_pb_append(&facts->mounts, &facts->n_mounts, c) < 0) {
+		ckpt_mount__free_unpacked(c, NULL);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+static int mount_facts(CkptFacts *facts)
+{
+	CK_AUTO(fd) int self = open("/proc/self", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	CK_AUTO(proc_mounts) struct proc_mounts mounts = { 0 };
+
+	if (self < 0 || proc_read_mountinfo(self, &mounts, NULL) < 0)
+		return 0;
+	for (size_t i = 0; i < mounts.n; i++)
+		if (add_mount(facts, &mounts.m[i]) < 0)
+			return -ENOMEM;
+	return 0;
+}
+
+static void free_facts(CkptFacts *facts)
+{
+	ckpt_facts__free_unpacked(facts, NULL);
+}
+CK_DEFINE_AUTO(facts, CkptFacts *, free_facts);
+
+static int fill(CkptFacts *facts, struct ck_err *err)
+{
+	struct utsname u;
+	int r;
+
+	if (uname(&u) < 0)
+		return -errno;
+	facts->version = 1;
+	facts->hostname = strdup(u.nodename);
+	facts->kernel = CK_PB_NEW(CkptKernelFacts, ckpt_kernel_facts);
+	facts->priv = CK_PB_NEW(CkptPrivFacts, ckpt_priv_facts);
+	if (!facts->hostname || !facts->kernel || !facts->priv)
+		return -ENOMEM;
+	r = kernel_facts(facts, &u);
+	if (r < 0)
+		return r;
+	priv_facts(facts);
+	r = run_experiments(facts);
+	if (r == 0)
+		r = probe_memory(facts);
+	if (r == 0)
+		r = mount_facts(facts);
+	return r < 0 ? r : cpuinfo_facts(&facts->cpu, err);
+}
+
+int probe_facts(CkptFacts **ret, struct ck_err *err)
+{
+	CK_AUTO(facts) CkptFacts *facts = CK_PB_NEW(CkptFacts, ckpt_facts);
+	int r;
+
+	if (!facts)
+		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot describe this host");
+	r = fill(facts, err);
+	if (r < 0)
+		return ck_fail(err, CK_ERR_SYS, r, "cannot describe this host");
+	*ret = ck_take_ptr(&facts);
+	return 0;
+}

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Which pid numbers are taken. A number is taken as long as a task, a process group or a session
+ * uses it (struct pid is one for all of them), so an exited leader's number is not free either.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/auto.h"
+#include "base/pb.h"
+#include "base/procfs.h"
+#include "probe/probe-internal.h"
+
+/* "sleep (uid 1001)" */
+static char *holder(pid_t pid)
+{
+	CK_AUTO(fd) int dir = proc_open_pid(pid);
+	char comm[17] = "";
+	struct stat st;
+	char *s = NULL;
+
+	if (dir < 0 || proc_read_comm(dir, comm, NULL) < 0)
+		return NULL;
+	comm[16] = '\0';
+	if (fstat(dir, &st) == 0)
+		return asprintf(&s, "%s (uid %u)", comm, st.st_uid) < 0 ? NULL : s;
+	return strdup(comm);
+}
+
+static bool signal_reaches(pid_t pid)
+{
+	return kill(pid, 0) == 0 || errno == EPERM;
+}
+
+static CkptPidFact *look(uint32_t pid)
+{
+	CkptPidFact *f = CK_PB_NEW(CkptPidFact, ckpt_pid_fact);
+
+	if (!f)
+		return NULL;
+	f->pid = pid;
+	if (!pid || pid > INT32_MAX)
+		return f;
+	f->by = holder((pid_t)pid);
+	if (f->by) {
+		f->taken = true;
+	} else if (signal_reaches((pid_t)pid)) { /* /proc may hide it */
+		f->taken = true;
+		f->by = strdup("a process that /proc does not show");
+	} else if (pid > 1 && signal_reaches(-(pid_t)pid)) {
+		f->taken = true;
+		f->by = strdup("a process group");
+	}
+	return f;
+}
+
+int probe_pids(CkptFacts *facts, const uint32_t *pids, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		CkptPidFact *f = look(pids[i]);
+
+		if (!f || ck_pb_append(&facts->pids, &facts->n_pids, f) < 0) {
+			if (f)
+				ckpt_pid_fact__free_unpacked(f, NULL);
+			return -ENOMEM;
+		}
+	}
+	return 0;
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Private to probe/: the experiments and their answers. */
+#ifndef CK_PROBE_PROBE_INTERNAL_H
+#define CK_PROBE_PROBE_INTERNAL_H
+
+#include "probe/probe.h"
+
+/* Lives in a shared mapping: children write their answers straight into it. What no child came to
+ * answer stays UNKNOWN. */
+struct probe_answer {
+	int value; /* CkptTristate */
+	char detail[96];
+};
+
+struct probe_answers {
+	struct probe_answer a[PROBE_N_FACTS];
+};
+
+void probe_yes(struct probe_answers *p, enum probe_fact f);
+/* NO, or UNKNOWN where error (an errno) only says that the experiment itself failed. */
+void probe_no(struct probe_answers *p, enum probe_fact f, int error, const char *what);
+/* YES if r >= 0, else as probe_no() with errno. */
+void probe_result(struct probe_answers *p, enum probe_fact f, long r, const char *what);
+
+/* Arguments for PR_SET_MM_MAP that leave our own (or a forked child's) layout as it is. */
+struct prctl_mm_map;
+int probe_own_mm_map(struct prctl_mm_map *ret);
+
+/* Runs fn in a forked child and waits for it; a child that hangs is killed after some seconds. */
+void probe_in_child(void (*fn)(struct probe_answers *p), struct probe_answers *p);
+
+void probe_kernel(struct probe_answers *p);                                /* probe/kernel.c */
+void probe_other_task(struct probe_answers *p);                            /* probe/ptrace.c */
+void probe_namespaces(struct probe_answers *p);                            /* probe/ns.c */
+void probe_set_tid(struct probe_answers *p, enum probe_fact f, pid_t tid); /* probe/ns.c */
+
+/* probe/memory.c */
+int probe_memory(CkptFacts *facts);
+/* The path of a cgroup v1 controller, or of v2 (controller ""), in the text of /proc/PID/cgroup;
+ * NULL if there is none. The caller frees it. */
+char *probe_cgroup_path(const char *text, const char *controller);
+/* The value in bytes of a "Name:  123 kB" line of /proc/meminfo; false if there is none. */
+bool probe_meminfo(const char *text, const char *name, uint64_t *ret);
+
+#endif
