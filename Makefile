@@ -79,7 +79,7 @@ $(B)/engine/pie/%.pie.o: engine/pie/%.c $(B)/flags | $(GEN:%.c=%.h)
 	$(Q)mkdir -p $(@D) && $(CC) $(CPPFLAGS) $(PIE_CFLAGS) -MMD -MP -c -o $@ $<
 $(B)/engine/pie/%.elf: $(B)/engine/pie/%.pie.o engine/pie/pie.lds
 	$(call say,LD,$@)
-	$(Q)$(CC) -nostdlib -static -Wl,-T,engine/pie/pie.lds,--build-id=none,--no-dynamic-linker,--orphan-handling=error -o $@ $<
+	$(Q)$(CC) -nostdlib -static -Wl,-T,engine/pie/pie.lds,--build-id=none,--no-dynamic-linker,--no-warn-rwx-segments,--orphan-handling=error -o $@ $<
 $(B)/engine/pie/%.bin: $(B)/engine/pie/%.elf
 	$(Q)objcopy -O binary $< $@
 $(B)/engine/pie/%-blob.o: $(B)/engine/pie/%.bin

@@ -15,6 +15,7 @@
 #include "base/procfs.h"
 #include "engine/engine.h"
 #include "image/image.h"
+#include "engine/pie/parasite.h"
 #include "image/needs.pb-c.h"
 
 struct engine_task;
@@ -45,9 +46,15 @@ struct engine_thread {
 	pid_t tid, ns_tid;
 	int dirfd; /* /proc/PID/task/TID */
 	struct engine_task *task;
-	struct user_regs_struct stopped; /* exactly as it was stopped */
-	struct user_regs_struct resume;  /* as an image carries it: calls to be re-issued are */
-	bool in_syscall;                 /* stopped in a system call that will be re-issued */
+	bool seized, at_stop;            /* ours; and in a ptrace stop */
+	bool detached;
+	int deliver;                     /* it stands in the delivery of this signal */
+	int deferred;                    /* a stop signal that came meanwhile, to be sent again */
+	struct user_regs_struct stopped; /* to go on with, after any stop */
+	struct user_regs_struct resume;  /* as an image carries it: calls are re-issued by hand */
+	bool in_syscall;                 /* stopped in a system call, which will be re-issued */
+	struct user_regs_struct ended;   /* the same with the interrupted call ended by EINTR */
+	int interrupted;                 /* enum arch_interrupted */
 	uint8_t *xsave;                  /* NT_X86_XSTATE, standard format of this host */
 	size_t xsave_len;
 	uint64_t sigmask;
@@ -58,6 +65,8 @@ struct engine_thread {
 	uint32_t rseq_size, rseq_sig;
 	uint32_t rseq_flags;
 	char comm[16];
+	int32_t nice;
+	uint32_t sched_policy, sched_prio;
 	struct engine_thread_view view;
 };
 
@@ -78,8 +87,19 @@ struct engine_task {
 	size_t n_fds;
 	uint32_t *map_file_ids;     /* per mapping: id in files.img, or 0; by res_dump_maps() */
 	uint32_t exe_file_id;       /* by res_dump_maps() */
-	struct engine_inject *inject;
-	void *view; /* process-wide results of the blob, engine/inject.h */
+	struct engine_inject *inject;  /* engine/inject.c */
+	struct parasite_process *view; /* what the process answered, by engine_inject(); owned */
+	uint8_t *vdso;                 /* the [vdso] mapping as it was before the injection; owned */
+	size_t vdso_len;
+	const struct proc_map *vdso_map; /* in maps */
+	uint64_t *auxv;
+	size_t n_auxv;                 /* words */
+	struct proc_timers timers;
+	struct proc_limits limits;
+	int32_t oom_score_adj;
+	uint32_t personality;
+	struct engine_siginfo *pending; /* process-wide signals */
+	size_t n_pending;
 };
 
 struct engine_dump {
@@ -89,12 +109,65 @@ struct engine_dump {
 	struct image_writer *images;
 	CkptNeeds needs;            /* grown by engine_need_*() */
 	struct res_dump *res;       /* engine/res/ */
+	uint32_t *fate;             /* the word all blobs share; NULL until engine_inject() */
+	int shmid;
 	uint64_t pages;
+	const struct proc_map **shmem; /* one mapping of each shared anonymous object */
+	size_t n_shmem;
 };
 
 /* "task 812 (python3)" into a buffer inside the task's comm; for ck_err_at(). */
 #define ENGINE_TASK_FMT "task %d (%s)"
 #define ENGINE_TASK_ARG(t) (int)(t)->pid, (t)->stat.comm
+
+/* ---- engine/freeze.c ---- */
+/*
+ * Stops the tree under opts->pid: every thread in PTRACE_EVENT_STOP, until a whole pass finds nothing
+ * new. Fills d->tasks (stat, status, dirfd, memfd, threads). On failure nothing stays stopped.
+ */
+int engine_freeze(struct engine_dump *d, struct ck_err *err);
+/* Lets every thread go on from where it is. The threads must have their own registers. */
+void engine_thaw(struct engine_dump *d);
+/* SIGKILLs and reaps the tree. */
+void engine_kill(struct engine_dump *d);
+/* Waits until a thread stops; 0 and its wait status, or -ESRCH if it ended. */
+int engine_wait_stop(struct engine_thread *th, int *ret_status);
+/* From any stop to PTRACE_EVENT_STOP without executing an instruction of the program; 0 or -errno. */
+int engine_event_stop(struct engine_thread *th);
+void engine_tasks_free(struct engine_dump *d);
+
+/* ---- engine/look.c ---- */
+/* Reads what /proc and ptrace tell of the stopped tree and refuses what can't be kept. */
+int engine_look(struct engine_dump *d, struct ck_err *err);
+
+/* ---- engine/inject.c ---- */
+/* Puts the blob into every thread, fills task->view and thread->view, and leaves all threads in their
+ * marker call. On failure, engine_eject() has been done. */
+int engine_inject(struct engine_dump *d, struct ck_err *err);
+/* Takes the blob out: every thread is again as engine_freeze() left it. Keeps going on errors; the
+ * first one is returned. */
+int engine_eject(struct engine_dump *d, struct ck_err *err);
+/* From now on, whoever is left alone by us ends itself. */
+void engine_doom(struct engine_dump *d);
+void engine_inject_done(struct engine_dump *d);
+
+/* ---- engine/write*.c: what was looked at, as images ---- */
+int engine_write_tree(struct engine_dump *d, struct ck_err *err); /* pstree, ids, inventory ... */
+/* Adds to d->needs what does not come from descriptors and files; d->pages is final. */
+int engine_fill_needs(struct engine_dump *d, struct ck_err *err);
+int engine_write_core(struct engine_dump *d, struct engine_task *t, struct ck_err *err);
+int engine_write_mm(struct engine_dump *d, struct engine_task *t, struct ck_err *err);
+/* All private pages of a task, and once per tree all shared anonymous memory. */
+int engine_write_pages(struct engine_dump *d, struct engine_task *t, uint32_t pages_id,
+		       struct ck_err *err);
+int engine_write_shmem(struct engine_dump *d, uint32_t first_pages_id, struct ck_err *err);
+/* Lists the shared anonymous memory objects of the tree, so that they have ids from 1 on. */
+int engine_find_shmem(struct engine_dump *d, struct ck_err *err);
+/* The image's id of the object behind a mapping, 0 if it is not in the list. */
+uint32_t engine_shmem_id(const struct engine_dump *d, const struct proc_map *m);
+
+/* What kind of mapping it is: enum image_vma_status; 0 if we can't keep it. */
+uint32_t engine_map_status(const struct proc_map *m);
 
 /*
  * ---- engine/res/: descriptors, mapped files, cwd, root, umask, locks ----

@@ -1,0 +1,509 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Stops a tree of tasks and lets it go again.
+ *
+ * Invariants:
+ * 1. A task is asked for its children only after all its threads have stopped: it can't fork any more,
+ *    so the list is final. New threads and children are looked for until a whole pass finds none.
+ * 2. Until engine_inject(), nothing is changed in any task: if ckpt dies, the kernel detaches all
+ *    threads and they go on.
+ * 3. No cgroup freezer: it would outlive us.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/auto.h"
+#include "engine/dump.h"
+
+enum {
+	FREEZE_PATIENCE_MS = 10000, /* for tasks in uninterruptible waits, all tries together */
+	FREEZE_TRY_MS = 200,        /* for one of them, before the tree is let go and tried again */
+};
+
+enum stop_answer { STOPPED = 0, STOP_GONE = 1, STOP_LATE = 2, STOP_JOB_CONTROL = 3 };
+
+static int64_t now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+/* SIGCHLD is blocked (engine_dump): it is the wake-up for a tracee's stop. */
+static void wait_for_news(int ms)
+{
+	struct timespec ts = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L };
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGCHLD);
+	(void)sigtimedwait(&set, NULL, &ts);
+}
+
+static bool is_stop_signal(int sig)
+{
+	return sig == SIGSTOP || sig == SIGTSTP || sig == SIGTTIN || sig == SIGTTOU;
+}
+
+/*
+ * Waits until a seized and interrupted thread stops. A signal that is just being delivered is let
+ * through: its handler's frame is then part of what we find.
+ */
+static enum stop_answer wait_interrupted(struct engine_thread *th, int64_t deadline)
+{
+	for (;;) {
+		int status, r = waitpid(th->tid, &status, __WALL | WNOHANG);
+
+		if (r < 0)
+			return STOP_GONE;
+		if (r == 0) {
+			int64_t left = deadline - now_ms();
+
+			if (left <= 0)
+				return STOP_LATE;
+			wait_for_news(left < 10 ? (int)left : 10);
+			continue;
+		}
+		if (!WIFSTOPPED(status))
+			return STOP_GONE;
+		th->at_stop = true;
+		if (status >> 16 == PTRACE_EVENT_STOP)
+			return is_stop_signal(WSTOPSIG(status)) ? STOP_JOB_CONTROL : STOPPED;
+		if (ptrace(PTRACE_CONT, th->tid, 0, WSTOPSIG(status)) < 0)
+			return STOP_GONE;
+		th->at_stop = false;
+	}
+}
+
+int engine_wait_stop(struct engine_thread *th, int *ret_status)
+{
+	int status;
+
+	while (waitpid(th->tid, &status, __WALL) < 0)
+		if (errno != EINTR)
+			return -ESRCH;
+	if (!WIFSTOPPED(status)) {
+		th->detached = true;
+		return -ESRCH;
+	}
+	th->at_stop = true;
+	*ret_status = status;
+	return 0;
+}
+
+int engine_event_stop(struct engine_thread *th)
+{
+	int status, r;
+
+	if (ptrace(PTRACE_INTERRUPT, th->tid, 0, 0) < 0)
+		return -errno;
+	do {
+		th->at_stop = false;
+		if (ptrace(PTRACE_CONT, th->tid, 0, 0) < 0)
+			return -errno;
+		r = engine_wait_stop(th, &status);
+		if (r < 0)
+			return r;
+		if (status >> 16 == 0 && WSTOPSIG(status) != SIGTRAP)
+			th->deferred = WSTOPSIG(status);
+	} while (status >> 16 != PTRACE_EVENT_STOP);
+	return 0;
+}
+
+static int explain_eperm(const struct engine_task *t, struct ck_err *err)
+{
+	CK_AUTO(proc_status) struct proc_status st = { 0 };
+	int r;
+
+	if (proc_read_status(t->dirfd, &st, NULL) == 0 && st.tracer) {
+		r = ck_fail(err, CK_ERR_BUSY, -EBUSY, "cannot stop a task that pid %d traces",
+			    (int)st.tracer);
+		return ck_err_hint(err, r, "end the debugger or tracer first");
+	}
+	if (st.uid[0] != getuid() && geteuid() != 0) {
+		r = ck_fail(err, CK_ERR_PERM, -EPERM, "cannot stop a task of uid %u", st.uid[0]);
+		return ck_err_hint(err, r, "run ckpt as that user or as root");
+	}
+	r = ck_fail(err, CK_ERR_PERM, -EPERM, "the kernel does not let us trace the task");
+	return ck_err_hint(err, r,
+			   "a setuid program can't be dumped; else see "
+			   "/proc/sys/kernel/yama/ptrace_scope: 1 needs root or an ancestor");
+}
+
+static struct engine_thread *add_thread(struct engine_task *t, pid_t tid)
+{
+	struct engine_thread *grown =
+		realloc(t->threads, (t->n_threads + 1) * sizeof(*t->threads));
+	struct engine_thread *th;
+
+	if (!grown)
+		return NULL;
+	t->threads = grown;
+	th = &grown[t->n_threads++];
+	*th = (struct engine_thread){ .tid = tid, .task = t, .dirfd = -EBADF };
+	return th;
+}
+
+static bool knows_thread(const struct engine_task *t, pid_t tid)
+{
+	for (size_t i = 0; i < t->n_threads; i++)
+		if (t->threads[i].tid == tid)
+			return true;
+	return false;
+}
+
+/* 0 or 1 (seized), negative on error. A thread that ended meanwhile is no error. */
+static int seize_thread(struct engine_task *t, pid_t tid, struct ck_err *err)
+{
+	struct engine_thread *th;
+	int r;
+
+	if (ptrace(PTRACE_SEIZE, tid, 0, PTRACE_O_TRACESYSGOOD) < 0) {
+		if (errno == ESRCH)
+			return 0;
+		r = errno == EPERM ? explain_eperm(t, err) : ck_fail_errno(err, "cannot trace");
+		return r;
+	}
+	th = add_thread(t, tid);
+	if (!th) {
+		ptrace(PTRACE_INTERRUPT, tid, 0, 0);
+		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot remember thread %d", (int)tid);
+	}
+	th->seized = true;
+	th->dirfd = proc_open_tid(t->pid, tid);
+	if (ptrace(PTRACE_INTERRUPT, tid, 0, 0) < 0 && errno != ESRCH)
+		return ck_fail_errno(err, "cannot interrupt thread %d", (int)tid);
+	return 1;
+}
+
+/* Forgets a thread that ended while we were waiting for it. */
+static void drop_thread(struct engine_task *t, size_t i)
+{
+	if (t->threads[i].dirfd >= 0)
+		close(t->threads[i].dirfd);
+	memmove(&t->threads[i], &t->threads[i + 1],
+		(t->n_threads - i - 1) * sizeof(*t->threads));
+	t->n_threads--;
+}
+
+static int await_threads(struct engine_task *t, struct ck_err *err)
+{
+	int64_t deadline = now_ms() + FREEZE_TRY_MS;
+	int r;
+
+	for (size_t i = 0; i < t->n_threads;) {
+		if (t->threads[i].at_stop) {
+			i++;
+			continue;
+		}
+		switch (wait_interrupted(&t->threads[i], deadline)) {
+		case STOPPED:
+			i++;
+			break;
+		case STOP_GONE:
+			drop_thread(t, i);
+			break;
+		case STOP_LATE:
+			r = ck_fail(err, CK_ERR_BUSY, -EAGAIN,
+				    "thread %d is in an uninterruptible wait",
+				    (int)t->threads[i].tid);
+			return ck_err_hint(err, r, "wait until its I/O is done and try again");
+		case STOP_JOB_CONTROL:
+			r = ck_fail(err, CK_ERR_REFUSED, -EBUSY, "the task is stopped by a signal");
+			return ck_err_hint(err, r, "let it go on first: kill -CONT %d",
+					   (int)t->pid);
+		}
+	}
+	return 0;
+}
+
+/* Stops all threads of a task that aren't yet. Returns how many were new, or a negative errno. */
+static int freeze_threads(struct engine_task *t, struct ck_err *err)
+{
+	int found = 0;
+
+	for (;;) {
+		CK_AUTO(free) pid_t *tids = NULL;
+		size_t n = 0;
+		int fresh = 0, r;
+
+		r = proc_read_tids(t->dirfd, &tids, &n, err);
+		if (r < 0)
+			return r;
+		for (size_t i = 0; i < n; i++) {
+			if (knows_thread(t, tids[i]))
+				continue;
+			r = seize_thread(t, tids[i], err);
+			if (r < 0)
+				return r;
+			fresh += r;
+		}
+		r = await_threads(t, err);
+		if (r < 0)
+			return r;
+		if (!fresh)
+			return found;
+		found += fresh;
+	}
+}
+
+static struct engine_task *knows_task(const struct engine_dump *d, pid_t pid)
+{
+	for (size_t i = 0; i < d->n_tasks; i++)
+		if (d->tasks[i]->pid == pid)
+			return d->tasks[i];
+	return NULL;
+}
+
+static void task_free(struct engine_task *t)
+{
+	for (size_t i = 0; i < t->n_threads; i++) {
+		if (t->threads[i].dirfd >= 0)
+			close(t->threads[i].dirfd);
+		free(t->threads[i].xsave);
+		free(t->threads[i].pending);
+	}
+	free(t->threads);
+	for (size_t i = 0; i < t->n_fds; i++) {
+		free(t->fds[i].link);
+		proc_fdinfo_done(&t->fds[i].info);
+	}
+	free(t->fds);
+	free(t->exe);
+	free(t->map_file_ids);
+	free(t->view);
+	free(t->vdso);
+	free(t->auxv);
+	free(t->pending);
+	proc_status_done(&t->status);
+	proc_maps_done(&t->maps);
+	proc_timers_done(&t->timers);
+	if (t->memfd >= 0)
+		close(t->memfd);
+	if (t->dirfd >= 0)
+		close(t->dirfd);
+	free(t);
+}
+
+CK_DEFINE_AUTO(task, struct engine_task *, task_free);
+
+void engine_tasks_free(struct engine_dump *d)
+{
+	for (size_t i = 0; i < d->n_tasks; i++)
+		task_free(d->tasks[i]);
+	free(d->tasks);
+	d->tasks = NULL;
+	d->n_tasks = 0;
+}
+
+/* Takes a task into the tree: 0, or 1 if it went away before we could look. */
+static int add_task(struct engine_dump *d, struct engine_task *parent, pid_t pid,
+		    struct ck_err *err)
+{
+	CK_AUTO(task) struct engine_task *t = calloc(1, sizeof(*t));
+	struct engine_task **grown;
+	int r;
+
+	if (!t)
+		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot remember task %d", (int)pid);
+	*t = (struct engine_task){ .pid = pid, .parent = parent, .dirfd = -EBADF, .memfd = -EBADF };
+	if (pid == getpid())
+		return ck_fail(err, CK_ERR_REFUSED, -EINVAL, "ckpt itself belongs to the tree");
+	t->dirfd = proc_open_pid(pid);
+	if (t->dirfd < 0)
+		return 1;
+	r = proc_read_stat(t->dirfd, &t->stat, err);
+	if (r < 0)
+		return r == -ESRCH ? 1 : r;
+	t->zombie = t->stat.state == 'Z' && t->stat.num_threads <= 1;
+	grown = realloc(d->tasks, (d->n_tasks + 1) * sizeof(*grown));
+	if (!grown)
+		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot remember task %d", (int)pid);
+	d->tasks = grown;
+	d->tasks[d->n_tasks++] = ck_take_ptr(&t);
+	return 0;
+}
+
+/* Looks for children of a stopped task. Returns how many were new. */
+static int add_children(struct engine_dump *d, struct engine_task *t, struct ck_err *err)
+{
+	int found = 0;
+
+	for (size_t i = 0; i < t->n_threads; i++) {
+		CK_AUTO(free) pid_t *kids = NULL;
+		size_t n = 0;
+		int r = proc_read_children(t->dirfd, t->threads[i].tid, &kids, &n, err);
+
+		if (r < 0)
+			return r;
+		for (size_t k = 0; k < n; k++) {
+			if (knows_task(d, kids[k]))
+				continue;
+			r = add_task(d, t, kids[k], err);
+			if (r < 0)
+				return r;
+			found += r == 0;
+		}
+	}
+	return found;
+}
+
+/* Stops one task. Returns how many threads were new; a task without any has ended. */
+static int freeze_task(struct engine_task *t, struct ck_err *err)
+{
+	int r = freeze_threads(t, err);
+
+	if (r == -ESRCH || (r >= 0 && t->n_threads == 0)) {
+		/* It ended before we had it: what is left is a zombie, or nothing. */
+		t->zombie = true;
+		return 1;
+	}
+	if (r < 0)
+		return ck_err_at(err, r, ENGINE_TASK_FMT, ENGINE_TASK_ARG(t));
+	return r;
+}
+
+static int freeze_pass(struct engine_dump *d, struct ck_err *err)
+{
+	int news = 0;
+
+	for (size_t i = 0; i < d->n_tasks; i++) {
+		struct engine_task *t = d->tasks[i];
+		int r;
+
+		if (t->zombie)
+			continue;
+		r = freeze_task(t, err);
+		if (r < 0)
+			return r;
+		news += r;
+		r = add_children(d, t, err);
+		if (r < 0)
+			return r;
+		news += r;
+	}
+	return news;
+}
+
+/* A zombie whose parent reaped it before that was stopped is not in the tree. */
+static void drop_ghosts(struct engine_dump *d)
+{
+	size_t keep = 0;
+
+	for (size_t i = 0; i < d->n_tasks; i++) {
+		struct engine_task *t = d->tasks[i];
+
+		if (t->zombie && proc_read_stat(t->dirfd, &t->stat, NULL) < 0)
+			task_free(t);
+		else
+			d->tasks[keep++] = t;
+	}
+	d->n_tasks = keep;
+}
+
+static int freeze_once(struct engine_dump *d, struct ck_err *err)
+{
+	int r = add_task(d, NULL, d->opts->pid, err);
+
+	if (r > 0 || (r == 0 && d->tasks[0]->zombie)) {
+		r = ck_fail(err, CK_ERR_GONE, -ESRCH, "no such process");
+		return ck_err_at(err, r, "pid %d", (int)d->opts->pid);
+	}
+	while (r >= 0) {
+		r = freeze_pass(d, err);
+		if (r == 0)
+			break;
+	}
+	if (r < 0)
+		return r;
+	if (d->tasks[0]->zombie)
+		return ck_fail(err, CK_ERR_GONE, -ESRCH, "the process ended meanwhile");
+	drop_ghosts(d);
+	return 0;
+}
+
+/* Threads that had not stopped when we gave up: they stop now that the others are gone. */
+static void thaw_late(struct engine_dump *d)
+{
+	int64_t deadline = now_ms() + FREEZE_TRY_MS;
+
+	for (size_t i = 0; i < d->n_tasks; i++)
+		for (size_t k = 0; k < d->tasks[i]->n_threads; k++) {
+			struct engine_thread *th = &d->tasks[i]->threads[k];
+
+			if (!th->seized || th->detached)
+				continue;
+			if (wait_interrupted(th, deadline) != STOP_GONE)
+				ptrace(PTRACE_DETACH, th->tid, 0, 0);
+			th->detached = true;
+		}
+}
+
+void engine_thaw(struct engine_dump *d)
+{
+	for (size_t i = 0; i < d->n_tasks; i++) {
+		int deferred = 0;
+
+		for (size_t k = 0; k < d->tasks[i]->n_threads; k++) {
+			struct engine_thread *th = &d->tasks[i]->threads[k];
+
+			if (th->deferred)
+				deferred = th->deferred;
+			if (!th->at_stop || th->detached)
+				continue;
+			ptrace(PTRACE_DETACH, th->tid, 0, th->deliver);
+			th->detached = true;
+		}
+		if (deferred)
+			kill(d->tasks[i]->pid, deferred);
+	}
+	thaw_late(d);
+}
+
+int engine_freeze(struct engine_dump *d, struct ck_err *err)
+{
+	int64_t deadline = now_ms() + FREEZE_PATIENCE_MS;
+	int pause_ms = 5, r;
+
+	for (;;) {
+		r = freeze_once(d, err);
+		if (r == 0)
+			return 0;
+		engine_thaw(d);
+		/* A vfork() parent waits uninterruptibly until its child, which we stopped, execs. */
+		if (r != -EAGAIN || now_ms() > deadline)
+			break;
+		engine_tasks_free(d);
+		wait_for_news(pause_ms);
+		pause_ms = pause_ms < 200 ? pause_ms * 2 : 200;
+	}
+	engine_tasks_free(d);
+	return r;
+}
+
+void engine_kill(struct engine_dump *d)
+{
+	/* Children first would let a parent see them die; all are stopped, so the order is free. */
+	for (size_t i = 0; i < d->n_tasks; i++)
+		if (!d->tasks[i]->zombie)
+			kill(d->tasks[i]->pid, SIGKILL);
+	for (size_t i = 0; i < d->n_tasks; i++)
+		for (size_t k = d->tasks[i]->n_threads; k > 0; k--) {
+			struct engine_thread *th = &d->tasks[i]->threads[k - 1];
+			int status = 0;
+
+			if (th->detached)
+				continue;
+			while (waitpid(th->tid, &status, __WALL) > 0 && WIFSTOPPED(status))
+				;
+			th->detached = true;
+		}
+}

@@ -1,0 +1,523 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Puts the parasite blob into every thread of a stopped tree, and takes it out again.
+ *
+ * The protocol, per task. ckpt may be killed between any two steps; what then happens stands behind.
+ *  1. A stub is written into the vDSO's dead bytes: behind its only loaded segment, where section
+ *     headers and padding lie, which nothing executes.          -> nothing: nobody is in it
+ *  2. The host thread's registers are pointed at the stub in one PTRACE_SETREGS; only then its signals
+ *     are blocked.                                -> the stub maps, unmaps, and goes back by itself
+ *  3. The host maps the area and is caught in the stub's marker call. Code, slots and ways back are
+ *     written into the area.                                      -> the stub unmaps and goes back
+ *  4. Every thread's registers are pointed at the blob, with its slot.  -> the blob goes back by itself
+ *  5. All threads are caught in the blob's marker call, where they stay during the dump.
+ *                                       -> the blob looks at the shared word: goes back, or ends itself
+ *  6. Ejection: a thread is pointed at its way back, then gets its mask, then its registers; the host,
+ *     last, unmaps word and area by the stub's own instruction before.   -> each point is a way back
+ * Registers that ckpt gives back itself carry orig_rax, so that the kernel restarts interrupted calls
+ * as after any stop.
+ */
+#include <elf.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ipc.h>
+#include <sys/ptrace.h>
+#include <sys/shm.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "base/auto.h"
+#include "base/fd.h"
+#include "engine/arch/x86_64/stub.h"
+#include "engine/dump.h"
+#include "engine/pie/parasite.h"
+
+extern const uint8_t pie_parasite_start[], pie_parasite_end[];
+
+struct engine_inject {
+	uint64_t dead;      /* address of the stub in the task's vDSO */
+	uint8_t original[sizeof(((struct arch_stub *)0)->code)];
+	struct arch_stub stub;
+	bool written;       /* the stub stands in the vDSO */
+	uint64_t area;      /* 0 until the host has mapped it */
+	size_t area_len, process_off, slots_off;
+};
+
+enum { PAGE = 4096 };
+
+static size_t page_up(size_t n)
+{
+	return (n + PAGE - 1) & ~(size_t)(PAGE - 1);
+}
+
+static uint64_t slot_addr(const struct engine_inject *in, size_t i)
+{
+	return in->area + in->slots_off + i * sizeof(struct parasite_slot);
+}
+
+/* ---- one thread ---- */
+
+static int set_regs(const struct engine_thread *th, const struct user_regs_struct *regs)
+{
+	struct iovec io = { (void *)(uintptr_t)regs, sizeof(*regs) };
+
+	return ptrace(PTRACE_SETREGSET, th->tid, NT_PRSTATUS, &io) < 0 ? -errno : 0;
+}
+
+static int set_mask(const struct engine_thread *th, uint64_t mask)
+{
+	return ptrace(PTRACE_SETSIGMASK, th->tid, 8, &mask) < 0 ? -errno : 0;
+}
+
+/*
+ * Lets a thread run to its next system call stop. All its signals are blocked; only a stop signal can
+ * come in between, and is kept for later. Returns PTRACE_SYSCALL_INFO_ENTRY or _EXIT, or -errno.
+ */
+static int run_to_syscall_stop(struct engine_thread *th, struct __ptrace_syscall_info *ret_info)
+{
+	for (;;) {
+		int status, r;
+
+		th->at_stop = false;
+		if (ptrace(PTRACE_SYSCALL, th->tid, 0, 0) < 0)
+			return -errno;
+		r = engine_wait_stop(th, &status);
+		if (r < 0)
+			return r;
+		if (WSTOPSIG(status) == (SIGTRAP | 0x80)) {
+			if (ptrace(PTRACE_GET_SYSCALL_INFO, th->tid, sizeof(*ret_info), ret_info) < 0)
+				return -errno;
+			return ret_info->op;
+		}
+		if (status >> 16 == 0)
+			th->deferred = WSTOPSIG(status);
+	}
+}
+
+/* Runs until the entry stop of the marker call. */
+static int run_to_marker(struct engine_thread *th, struct ck_err *err)
+{
+	struct __ptrace_syscall_info info;
+
+	for (;;) {
+		int r = run_to_syscall_stop(th, &info);
+
+		if (r < 0)
+			return ck_fail(err, r == -ESRCH ? CK_ERR_GONE : CK_ERR_SYS, r,
+				       "the task ended while it was asked for its state");
+		if (r == PTRACE_SYSCALL_INFO_ENTRY && info.entry.nr == PARASITE_MARKER)
+			return 0;
+	}
+}
+
+/* Points a stopped thread at code; a system call it is entering is skipped. */
+static int aim(struct engine_thread *th, uint64_t rip, uint64_t rdi)
+{
+	struct user_regs_struct regs = th->resume;
+
+	regs.rip = rip;
+	regs.rdi = rdi;
+	regs.rax = 0;
+	regs.orig_rax = (unsigned long)-1;
+	return set_regs(th, &regs);
+}
+
+/*
+ * Makes the host execute one system call by the instruction at insn, behind which its way back stands.
+ * It is left in the call's exit stop.
+ */
+static int remote_call(struct engine_thread *th, uint64_t insn, long nr, uint64_t a, uint64_t b)
+{
+	struct user_regs_struct regs = th->resume;
+	struct __ptrace_syscall_info info = { .op = 0 };
+	int r;
+
+	regs.rip = insn;
+	regs.rax = (unsigned long)nr;
+	regs.rdi = a;
+	regs.rsi = b;
+	regs.orig_rax = (unsigned long)-1;
+	r = set_regs(th, &regs);
+	/* What we see first may be the exit of the marker call. */
+	while (r >= 0 && !(r == PTRACE_SYSCALL_INFO_ENTRY && (long)info.entry.nr == nr))
+		r = run_to_syscall_stop(th, &info);
+	if (r >= 0)
+		r = run_to_syscall_stop(th, &info);
+	if (r < 0)
+		return r;
+	return info.exit.is_error ? (int)info.exit.rval : 0;
+}
+
+/* ---- one task ---- */
+
+/* The dead bytes: behind the end of the vDSO's PT_LOAD. */
+static int find_dead_bytes(const struct engine_task *t, uint64_t *ret, struct ck_err *err)
+{
+	const Elf64_Ehdr *eh = (const void *)t->vdso;
+	const Elf64_Phdr *ph;
+	uint64_t end = 0, base = 0;
+
+	for (size_t i = 0; i < t->maps.n; i++)
+		if (!strcmp(t->maps.m[i].name, "[vdso]"))
+			base = t->maps.m[i].start;
+	if (t->vdso_len < sizeof(*eh) || memcmp(eh->e_ident, ELFMAG, SELFMAG) != 0 ||
+	    eh->e_phoff > t->vdso_len || eh->e_phentsize != sizeof(*ph) ||
+	    eh->e_phnum > (t->vdso_len - eh->e_phoff) / sizeof(*ph))
+		return ck_fail(err, CK_ERR_REFUSED, -ENOEXEC, "the vDSO is not an ELF file");
+	ph = (const void *)(t->vdso + eh->e_phoff);
+	for (int i = 0; i < eh->e_phnum; i++)
+		if (ph[i].p_type == PT_LOAD && ph[i].p_offset + ph[i].p_memsz > end)
+			end = ph[i].p_offset + ph[i].p_memsz;
+	end = (end + 63) & ~63ull;
+	if (!end || end > t->vdso_len || t->vdso_len - end < sizeof(((struct arch_stub *)0)->code))
+		return ck_fail(err, CK_ERR_REFUSED, -ENOSPC,
+			       "the vDSO has no room behind its code");
+	*ret = base + end;
+	return 0;
+}
+
+static int put_stub(struct engine_task *t, struct ck_err *err)
+{
+	struct engine_inject *in = t->inject;
+	struct engine_thread *host = &t->threads[0];
+	int r;
+
+	r = find_dead_bytes(t, &in->dead, err);
+	if (r < 0)
+		return r;
+	arch_stub_build(&in->stub, &host->resume, host->sigmask, in->area_len, PARASITE_MARKER);
+	if (!in->stub.len)
+		return ck_fail(err, CK_ERR_BUG, -ENOSPC, "the stub is larger than its buffer");
+	if (ck_pread_full(t->memfd, in->original, in->stub.len, (off_t)in->dead) !=
+	    (ssize_t)in->stub.len)
+		return ck_fail(err, CK_ERR_SYS, -EIO, "cannot read the vDSO");
+	in->written = true;
+	r = ck_pwrite_full(t->memfd, in->stub.code, in->stub.len, (off_t)in->dead);
+	return r < 0 ? ck_fail(err, CK_ERR_SYS, r, "cannot write into the vDSO") : 0;
+}
+
+/* Step 2 and 3: the host maps the area. */
+static int map_area(struct engine_task *t, struct ck_err *err)
+{
+	struct engine_inject *in = t->inject;
+	struct engine_thread *host = &t->threads[0];
+	struct user_regs_struct regs;
+	struct iovec io = { &regs, sizeof(regs) };
+	int r;
+
+	r = aim(host, in->dead, 0);
+	if (r == 0)
+		r = set_mask(host, ~0ull);
+	if (r < 0)
+		return ck_fail(err, CK_ERR_SYS, r, "cannot point the thread at the stub");
+	r = run_to_marker(host, err);
+	if (r < 0)
+		return r;
+	if (ptrace(PTRACE_GETREGSET, host->tid, NT_PRSTATUS, &io) < 0)
+		return ck_fail_errno(err, "cannot read the registers");
+	if (regs.rdi > -4096ul) {
+		r = ck_fail(err, CK_ERR_REFUSED, (int)(long)regs.rdi,
+			    "cannot map %zu KiB of executable memory in the task: %s",
+			    in->area_len / 1024, strerror(-(int)(long)regs.rdi));
+		return ck_err_hint(err, r, "raise its address space limit (ulimit -v), or allow "
+					   "writable and executable memory");
+	}
+	in->area = regs.rdi;
+	return 0;
+}
+
+static uint64_t ending_signals(const struct engine_thread *th)
+{
+	uint64_t caught = th->task->status.sig_cgt;
+
+	if (th->interrupted == ARCH_ENDS)
+		return caught;
+	if (th->interrupted != ARCH_RESTARTS_IF_ASKED)
+		return 0;
+	/* Without the actions at hand: those with SA_RESTART are taken out once they are known. */
+	return caught;
+}
+
+static int fill_slot(const struct engine_task *t, size_t i, struct parasite_slot *slot)
+{
+	const struct engine_thread *th = &t->threads[i];
+
+	memset(slot, 0, sizeof(*slot));
+	slot->all = ~0ull;
+	slot->process = t->inject->area + t->inject->process_off;
+	slot->eintr_sigs = ending_signals(th);
+	slot->sigmask = th->sigmask;
+	slot->flags = (th->resume.eflags & ARCH_USER_RFLAGS) | 0x202;
+	slot->host = i == 0;
+	if (!arch_emit_back(slot->back, sizeof(slot->back), &th->resume, th->sigmask) ||
+	    !arch_emit_back(slot->back_eintr, sizeof(slot->back_eintr), &th->ended, th->sigmask))
+		return -ENOSPC;
+	return 0;
+}
+
+static void fill_process(const struct engine_dump *d, const struct engine_task *t,
+			 struct parasite_process *p)
+{
+	const struct engine_inject *in = t->inject;
+
+	memset(p, 0, sizeof(*p));
+	p->shmid = d->shmid;
+	p->n_threads = (uint32_t)t->n_threads;
+	p->stub_leave = in->dead + in->stub.leave;
+	p->area = in->area;
+	/* An action can differ from the default without being seen in the masks only by its flags;
+	 * those of SIGCHLD matter (SA_NOCLDWAIT, SA_NOCLDSTOP). */
+	p->query_sigs = t->status.sig_cgt | t->status.sig_ign | 1ull << (SIGCHLD - 1);
+	p->n_timers = (uint32_t)t->timers.n;
+	for (size_t i = 0; i < t->timers.n; i++)
+		p->timers[i].id = t->timers.t[i].id;
+}
+
+static int fill_area(struct engine_dump *d, struct engine_task *t, struct ck_err *err)
+{
+	struct engine_inject *in = t->inject;
+	size_t code = (size_t)(pie_parasite_end - pie_parasite_start);
+	CK_AUTO(free) uint8_t *buf = calloc(1, in->area_len);
+	int r = 0;
+
+	if (!buf)
+		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot prepare the blob");
+	memcpy(buf, pie_parasite_start, code);
+	fill_process(d, t, (void *)(buf + in->process_off));
+	for (size_t i = 0; i < t->n_threads && r == 0; i++)
+		r = fill_slot(t, i, (void *)(buf + in->slots_off + i * sizeof(struct parasite_slot)));
+	if (r < 0)
+		return ck_fail(err, CK_ERR_BUG, r, "a way back is larger than its buffer");
+	r = ck_pwrite_full(t->memfd, buf, in->area_len, (off_t)in->area);
+	return r < 0 ? ck_fail(err, CK_ERR_SYS, r, "cannot write the blob") : 0;
+}
+
+/* Step 4 and 5. */
+static int run_blob(struct engine_task *t, struct ck_err *err)
+{
+	struct engine_inject *in = t->inject;
+	int r;
+
+	for (size_t i = 0; i < t->n_threads; i++) {
+		r = aim(&t->threads[i], in->area, slot_addr(in, i));
+		if (r == 0)
+			r = set_mask(&t->threads[i], ~0ull);
+		if (r < 0)
+			return ck_fail(err, CK_ERR_SYS, r, "cannot point thread %d at the blob",
+				       (int)t->threads[i].tid);
+		r = run_to_marker(&t->threads[i], err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* A handler with SA_RESTART does not end a restartable call. */
+static int refine_ending_signals(struct engine_task *t)
+{
+	uint64_t restarting = 0;
+
+	for (int sig = 1; sig <= PARASITE_NSIG; sig++)
+		if (t->view->sa[sig].flags & SA_RESTART)
+			restarting |= 1ull << (sig - 1);
+	for (size_t i = 0; i < t->n_threads; i++) {
+		uint64_t sigs = t->status.sig_cgt & ~restarting;
+		int r;
+
+		if (t->threads[i].interrupted != ARCH_RESTARTS_IF_ASKED)
+			continue;
+		r = ck_pwrite_full(t->memfd, &sigs, 8,
+				   (off_t)(slot_addr(t->inject, i) +
+					   offsetof(struct parasite_slot, eintr_sigs)));
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int read_answers(struct engine_task *t, struct ck_err *err)
+{
+	struct engine_inject *in = t->inject;
+	const struct parasite_process *p;
+
+	t->view = malloc(sizeof(*t->view));
+	if (!t->view)
+		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot read the blob's answers");
+	if (ck_pread_full(t->memfd, t->view, sizeof(*t->view), (off_t)(in->area + in->process_off)) !=
+	    sizeof(*t->view))
+		return ck_fail(err, CK_ERR_SYS, -EIO, "cannot read the blob's answers");
+	p = t->view;
+	if (p->error)
+		return ck_fail(err, CK_ERR_SYS, p->error, "system call %d fails in the task",
+			       p->error_call);
+	for (size_t i = 0; i < t->n_threads; i++) {
+		struct engine_thread_view *v = &t->threads[i].view;
+		CK_AUTO(free) struct parasite_slot *s = malloc(sizeof(*s));
+
+		if (!s || ck_pread_full(t->memfd, s, sizeof(*s), (off_t)slot_addr(in, i)) !=
+				  sizeof(*s))
+			return ck_fail(err, CK_ERR_SYS, -EIO, "cannot read the blob's answers");
+		v->sas_sp = s->sas_sp;
+		v->sas_size = s->sas_size;
+		v->sas_flags = s->sas_flags;
+		v->clear_tid_addr = s->clear_tid_addr;
+		v->pdeath_sig = s->pdeath_sig;
+	}
+	if (refine_ending_signals(t) < 0)
+		return ck_fail(err, CK_ERR_SYS, -EIO, "cannot write into the blob's area");
+	return 0;
+}
+
+static int inject_task(struct engine_dump *d, struct engine_task *t, struct ck_err *err)
+{
+	size_t code = (size_t)(pie_parasite_end - pie_parasite_start);
+	struct engine_inject *in = calloc(1, sizeof(*in));
+	int r;
+
+	if (!in)
+		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot prepare the blob");
+	t->inject = in;
+	in->process_off = page_up(code);
+	in->slots_off = page_up(in->process_off + sizeof(struct parasite_process));
+	in->area_len = page_up(in->slots_off + t->n_threads * sizeof(struct parasite_slot));
+	r = put_stub(t, err);
+	if (r == 0)
+		r = map_area(t, err);
+	if (r == 0)
+		r = fill_area(d, t, err);
+	if (r == 0)
+		r = run_blob(t, err);
+	if (r == 0)
+		r = read_answers(t, err);
+	return r;
+}
+
+static int make_word(struct engine_dump *d, struct ck_err *err)
+{
+	void *p;
+
+	d->shmid = shmget(IPC_PRIVATE, PAGE, IPC_CREAT | 0644);
+	if (d->shmid < 0)
+		return ck_fail_errno(err, "cannot make a page of shared memory");
+	p = shmat(d->shmid, NULL, 0);
+	/* Marked for removal at once: it goes with the last process that has it attached. */
+	shmctl(d->shmid, IPC_RMID, NULL);
+	if (p == (void *)-1)
+		return ck_fail_errno(err, "cannot attach a page of shared memory");
+	d->fate = p;
+	*d->fate = PARASITE_RESUME;
+	return 0;
+}
+
+int engine_inject(struct engine_dump *d, struct ck_err *err)
+{
+	int r = make_word(d, err);
+
+	for (size_t i = 0; i < d->n_tasks && r == 0; i++) {
+		if (d->tasks[i]->zombie)
+			continue;
+		r = inject_task(d, d->tasks[i], err);
+		if (r < 0)
+			ck_err_at(err, r, ENGINE_TASK_FMT, ENGINE_TASK_ARG(d->tasks[i]));
+	}
+	if (r < 0)
+		engine_eject(d, NULL);
+	return r;
+}
+
+/* ---- taking it out ---- */
+
+/* A thread that is in code of ours gets its own registers back. back: address of its way back. */
+static int eject_thread(struct engine_thread *th, uint64_t back)
+{
+	int r = engine_event_stop(th);
+
+	if (r == 0)
+		r = aim(th, back, 0);
+	if (r == 0)
+		r = set_mask(th, th->sigmask);
+	if (r == 0)
+		r = set_regs(th, &th->stopped);
+	return r;
+}
+
+/* The host unmaps the word and the area; it stays in the stub, in front of its way back. */
+static int host_unmap(struct engine_task *t)
+{
+	struct engine_inject *in = t->inject;
+	struct engine_thread *host = &t->threads[0];
+	uint64_t insn = in->dead + in->stub.syscall;
+	struct parasite_process p;
+	int r = 0;
+
+	if (!in->area)
+		return 0;
+	if (ck_pread_full(t->memfd, &p, sizeof(p), (off_t)(in->area + in->process_off)) == sizeof(p) &&
+	    p.shm > 0)
+		r = remote_call(host, insn, SYS_shmdt, (uint64_t)p.shm, 0);
+	if (r == 0)
+		r = remote_call(host, insn, SYS_munmap, in->area, in->area_len);
+	return r;
+}
+
+static int eject_task(struct engine_task *t, struct ck_err *err)
+{
+	struct engine_inject *in = t->inject;
+	uint64_t after = in->dead + in->stub.syscall + 2;
+	int r = 0, r2;
+
+	for (size_t i = 1; i < t->n_threads && in->area; i++) {
+		uint64_t back = slot_addr(in, i) + offsetof(struct parasite_slot, back);
+
+		r2 = t->threads[i].detached ? 0 : eject_thread(&t->threads[i], back);
+		r = r ? r : r2;
+	}
+	if (!t->threads[0].detached && in->written) {
+		r2 = r ? 0 : host_unmap(t);
+		r = r ? r : r2;
+		r2 = eject_thread(&t->threads[0], after);
+		r = r ? r : r2;
+		r2 = ck_pwrite_full(t->memfd, in->original, in->stub.len, (off_t)in->dead);
+		r = r ? r : r2;
+	}
+	return r < 0 ? ck_fail(err, CK_ERR_SYS, r, "cannot take the blob out") : 0;
+}
+
+int engine_eject(struct engine_dump *d, struct ck_err *err)
+{
+	int first = 0;
+
+	for (size_t i = 0; i < d->n_tasks; i++) {
+		struct ck_err e = CK_ERR_INIT;
+		int r;
+
+		if (!d->tasks[i]->inject)
+			continue;
+		r = eject_task(d->tasks[i], &e);
+		if (r < 0 && first == 0) {
+			first = ck_err_at(&e, r, ENGINE_TASK_FMT, ENGINE_TASK_ARG(d->tasks[i]));
+			if (err)
+				*err = e;
+		}
+	}
+	return first;
+}
+
+void engine_doom(struct engine_dump *d)
+{
+	__atomic_store_n(d->fate, PARASITE_KILL, __ATOMIC_SEQ_CST);
+}
+
+void engine_inject_done(struct engine_dump *d)
+{
+	for (size_t i = 0; i < d->n_tasks; i++) {
+		free(d->tasks[i]->inject);
+		d->tasks[i]->inject = NULL;
+	}
+	if (d->fate)
+		shmdt(d->fate);
+	d->fate = NULL;
+}

@@ -1,0 +1,456 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Looks at a stopped tree: what /proc and ptrace tell, without changing anything in it. What only a
+ * thread itself can see is asked later, by the blob (engine/inject.c). Refuses what an image can't
+ * keep; descriptors are engine/res/'s matter.
+ */
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/rseq.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/auto.h"
+#include "base/fd.h"
+#include "engine/arch/x86_64/stub.h"
+#include "engine/dump.h"
+#include "image/format.h"
+
+enum { XSAVE_MAX = 64 * 1024, PENDING_MAX = 65536, VDSO_MAX = 64 * 1024, VDSO_STEPS = 1000000 };
+
+/* ---- one thread ---- */
+
+static int look_xsave(struct engine_thread *th, struct ck_err *err)
+{
+	struct iovec io = { .iov_len = XSAVE_MAX };
+
+	th->xsave = malloc(XSAVE_MAX);
+	if (!th->xsave)
+		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot read the vector registers");
+	io.iov_base = th->xsave;
+	if (ptrace(PTRACE_GETREGSET, th->tid, NT_X86_XSTATE, &io) < 0)
+		return ck_fail_errno(err, "cannot read the vector registers");
+	th->xsave_len = io.iov_len;
+	return 0;
+}
+
+/*
+ * An rseq critical section that a stop interrupts resumes at its abort address, as after any
+ * preemption; the blob running in between would make the kernel forget the section
+ * (kernel/rseq.c:rseq_ip_fixup()).
+ */
+static int look_rseq(struct engine_thread *th, struct ck_err *err)
+{
+	struct __ptrace_rseq_configuration conf = { 0 };
+	struct rseq_cs cs = { 0 };
+	uint64_t cs_addr = 0;
+	int memfd = th->task->memfd;
+
+	if (ptrace(PTRACE_GET_RSEQ_CONFIGURATION, th->tid, sizeof(conf), &conf) < 0) {
+		int r = ck_fail_errno(err, "cannot read the rseq registration");
+
+		return ck_err_hint(err, r, "needs Linux 5.13, or start the job with "
+					   "GLIBC_TUNABLES=glibc.pthread.rseq=0");
+	}
+	th->rseq_addr = conf.rseq_abi_pointer;
+	th->rseq_size = conf.rseq_abi_size;
+	th->rseq_sig = conf.signature;
+	th->rseq_flags = conf.flags;
+	if (!th->rseq_addr)
+		return 0;
+	if (ck_pread_full(memfd, &cs_addr, 8, (off_t)(th->rseq_addr + offsetof(struct rseq, rseq_cs))) != 8)
+		return ck_fail(err, CK_ERR_REFUSED, -EFAULT, "the rseq area can't be read");
+	if (!cs_addr || ck_pread_full(memfd, &cs, sizeof(cs), (off_t)cs_addr) != sizeof(cs))
+		return 0;
+	if (th->stopped.rip - cs.start_ip < cs.post_commit_offset)
+		th->stopped.rip = cs.abort_ip;
+	return 0;
+}
+
+static int peek_siginfo(pid_t tid, uint32_t flags, struct engine_siginfo **ret, size_t *ret_n,
+			struct ck_err *err)
+{
+	CK_AUTO(free) struct engine_siginfo *all = NULL;
+	size_t n = 0;
+
+	for (;;) {
+		struct __ptrace_peeksiginfo_args args = {
+			.off = n, .flags = flags, .nr = 32
+		};
+		struct engine_siginfo *grown = realloc(all, (n + 32) * sizeof(*all));
+		long got;
+
+		if (!grown)
+			return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot read pending signals");
+		all = grown;
+		got = ptrace(PTRACE_PEEKSIGINFO, tid, &args, all + n);
+		if (got < 0)
+			return ck_fail_errno(err, "cannot read pending signals");
+		n += (size_t)got;
+		if (got == 0 || n > PENDING_MAX)
+			break;
+	}
+	*ret = ck_take_ptr(&all);
+	*ret_n = n;
+	return 0;
+}
+
+static int look_sched(struct engine_thread *th, struct ck_err *err)
+{
+	struct sched_param param = { 0 };
+	int policy = sched_getscheduler(th->tid);
+
+	if (policy < 0 || sched_getparam(th->tid, &param) < 0)
+		return ck_fail_errno(err, "cannot read the scheduling policy");
+	th->sched_policy = (uint32_t)(policy & ~SCHED_RESET_ON_FORK);
+	th->sched_prio = (uint32_t)param.sched_priority;
+	errno = 0;
+	th->nice = getpriority(PRIO_PROCESS, (id_t)th->tid);
+	return errno ? ck_fail_errno(err, "cannot read the nice value") : 0;
+}
+
+/*
+ * A thread inside the vDSO is stepped out: its code belongs to this kernel, and will be another's at
+ * the restore. If ckpt dies meanwhile, the thread just runs on.
+ */
+static int step_out_of_vdso(struct engine_thread *th, const struct proc_map *vdso,
+			    struct ck_err *err)
+{
+	struct user_regs_struct regs = { 0 };
+	struct iovec io = { &regs, sizeof(regs) };
+	int status, steps = 0, r;
+
+	for (;;) {
+		if (ptrace(PTRACE_GETREGSET, th->tid, NT_PRSTATUS, &io) < 0)
+			return ck_fail_errno(err, "cannot read the registers");
+		if (regs.rip < vdso->start || regs.rip >= vdso->end)
+			break;
+		if (++steps > VDSO_STEPS)
+			return ck_fail(err, CK_ERR_BUSY, -EBUSY, "a thread does not leave the vDSO");
+		if (ptrace(PTRACE_SINGLESTEP, th->tid, 0, 0) < 0)
+			return ck_fail_errno(err, "cannot step out of the vDSO");
+		r = engine_wait_stop(th, &status);
+		if (r < 0)
+			return ck_fail(err, CK_ERR_GONE, r, "the task ended meanwhile");
+		if (status >> 16 == 0 && WSTOPSIG(status) != SIGTRAP) {
+			th->deliver = WSTOPSIG(status);
+			r = ck_fail(err, CK_ERR_BUSY, -EBUSY,
+				    "a signal came while a thread left the vDSO");
+			return ck_err_hint(err, r, "try again");
+		}
+	}
+	if (!steps)
+		return 0;
+	r = engine_event_stop(th);
+	return r < 0 ? ck_fail(err, CK_ERR_GONE, r, "the task ended meanwhile") : 0;
+}
+
+static int look_thread(struct engine_thread *th, struct ck_err *err)
+{
+	CK_AUTO(proc_status) struct proc_status st = { 0 };
+	struct iovec io = { &th->stopped, sizeof(th->stopped) };
+	size_t rlen = 0;
+	int r;
+
+	r = proc_read_status(th->dirfd, &st, err);
+	if (r < 0)
+		return r;
+	th->ns_tid = st.ns_pid;
+	r = step_out_of_vdso(th, th->task->vdso_map, err);
+	if (r < 0)
+		return r;
+	if (ptrace(PTRACE_GETREGSET, th->tid, NT_PRSTATUS, &io) < 0)
+		return ck_fail_errno(err, "cannot read the registers");
+	if (io.iov_len != sizeof(th->stopped) || th->stopped.cs != 0x33) {
+		r = ck_fail(err, CK_ERR_REFUSED, -EOPNOTSUPP, "cannot dump a 32-bit task");
+		return ck_err_hint(err, r, "use a 64-bit build of the program");
+	}
+	r = look_rseq(th, err);
+	if (r < 0)
+		return r;
+	th->interrupted = arch_interrupted_call(&th->stopped, &th->resume, &th->ended);
+	th->in_syscall = th->interrupted != ARCH_NOT_INTERRUPTED;
+	r = look_xsave(th, err);
+	if (r < 0)
+		return r;
+	if (ptrace(PTRACE_GETSIGMASK, th->tid, 8, &th->sigmask) < 0)
+		return ck_fail_errno(err, "cannot read the signal mask");
+	r = peek_siginfo(th->tid, 0, &th->pending, &th->n_pending, err);
+	if (r < 0)
+		return r;
+	if (syscall(SYS_get_robust_list, th->tid, &th->robust_list, &rlen) < 0)
+		return ck_fail_errno(err, "cannot read the robust futex list");
+	th->robust_len = rlen;
+	r = look_sched(th, err);
+	if (r < 0)
+		return r;
+	return proc_read_comm(th->dirfd, th->comm, err);
+}
+
+/* ---- one task ---- */
+
+static int look_number(int dirfd, const char *name, int base, long *ret)
+{
+	CK_AUTO(free) char *text = NULL;
+	char *end;
+	int r = ck_read_file_at(dirfd, name, 64, &text, NULL);
+
+	if (r < 0)
+		return r;
+	*ret = strtol(text, &end, base);
+	return end == text ? -EINVAL : 0;
+}
+
+static int look_auxv(struct engine_task *t, struct ck_err *err)
+{
+	CK_AUTO(free) char *raw = NULL;
+	size_t len = 0;
+	int r = ck_read_file_at(t->dirfd, "auxv", 16384, &raw, &len);
+
+	if (r < 0)
+		return ck_fail(err, CK_ERR_SYS, r, "cannot read the auxiliary vector");
+	t->n_auxv = len / 8;
+	t->auxv = (uint64_t *)(void *)ck_take_ptr(&raw);
+	return 0;
+}
+
+static int look_vdso(struct engine_task *t, struct ck_err *err)
+{
+	for (size_t i = 0; i < t->maps.n; i++) {
+		const struct proc_map *m = &t->maps.m[i];
+
+		if (strcmp(m->name, "[vdso]") != 0)
+			continue;
+		t->vdso_map = m;
+		t->vdso_len = m->end - m->start;
+		if (t->vdso_len > VDSO_MAX)
+			break;
+		t->vdso = malloc(t->vdso_len);
+		if (!t->vdso)
+			return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot read the vDSO");
+		if (ck_pread_full(t->memfd, t->vdso, t->vdso_len, (off_t)m->start) !=
+		    (ssize_t)t->vdso_len)
+			return ck_fail(err, CK_ERR_SYS, -EIO, "cannot read the vDSO");
+		return 0;
+	}
+	return ck_fail(err, CK_ERR_REFUSED, -EOPNOTSUPP, "cannot dump a task without a vDSO");
+}
+
+/* What engine_write_mm() would not know how to keep. */
+static const struct {
+	uint32_t flag;
+	const char *what, *hint;
+} refused_flags[] = {
+	{ PROC_VM_HUGETLB, "a huge page mapping", "run the job without MAP_HUGETLB" },
+	{ PROC_VM_UFFD_MISSING | PROC_VM_UFFD_WP | PROC_VM_UFFD_MINOR, "userfaultfd memory",
+	  "the job handles page faults of its own" },
+	{ PROC_VM_SHSTK, "a shadow stack", "start the job with "
+	  "GLIBC_TUNABLES=glibc.cpu.hwcaps=-SHSTK" },
+	{ PROC_VM_SEALED, "a sealed mapping", "start the job without memory sealing" },
+	{ PROC_VM_DROPPABLE, "a droppable mapping", "it belongs to getrandom(2) in the vDSO" },
+	{ PROC_VM_IO | PROC_VM_PFNMAP, "device memory", "close the device first" },
+};
+
+static int refuse_map(const struct proc_map *m, const char *what, const char *hint,
+		      struct ck_err *err)
+{
+	int r = ck_fail(err, CK_ERR_REFUSED, -EOPNOTSUPP, "cannot dump %s", what);
+
+	ck_err_hint(err, r, "%s", hint);
+	return ck_err_at(err, r, "mapping %llx-%llx %s", (unsigned long long)m->start,
+			 (unsigned long long)m->end, m->name);
+}
+
+uint32_t engine_map_status(const struct proc_map *m)
+{
+	bool zero = !strcmp(m->name, "/dev/zero") && m->deleted;
+
+	if (!strcmp(m->name, "[vdso]"))
+		return IMAGE_VMA_REGULAR | IMAGE_VMA_VDSO | IMAGE_VMA_ANON_PRIVATE;
+	if (!strncmp(m->name, "[vvar", 5))
+		return IMAGE_VMA_REGULAR | IMAGE_VMA_VVAR | IMAGE_VMA_ANON_PRIVATE;
+	if (!strcmp(m->name, "[vsyscall]"))
+		return IMAGE_VMA_VSYSCALL;
+	if (!strcmp(m->name, "[heap]"))
+		return IMAGE_VMA_REGULAR | IMAGE_VMA_HEAP | IMAGE_VMA_ANON_PRIVATE;
+	if (!strncmp(m->name, "[stack", 6))
+		return IMAGE_VMA_REGULAR | IMAGE_VMA_STACK | IMAGE_VMA_ANON_PRIVATE;
+	if (!m->name[0] || !strncmp(m->name, "[anon:", 6))
+		return m->shared ? 0 : IMAGE_VMA_REGULAR | IMAGE_VMA_ANON_PRIVATE;
+	if (!strncmp(m->name, "[anon_shmem:", 12) || (zero && m->shared))
+		return IMAGE_VMA_REGULAR | IMAGE_VMA_ANON_SHARED;
+	if (m->name[0] == '/' && strncmp(m->name, "/memfd:", 7) != 0 &&
+	    strncmp(m->name, "/SYSV", 5) != 0 && strcmp(m->name, "/[aio]") != 0 &&
+	    strcmp(m->name, "/anon_hugepage") != 0 && strcmp(m->name, "/secretmem") != 0)
+		return IMAGE_VMA_REGULAR | (m->shared ? IMAGE_VMA_FILE_SHARED : IMAGE_VMA_FILE_PRIVATE);
+	return 0;
+}
+
+static int check_maps(const struct engine_task *t, struct ck_err *err)
+{
+	for (size_t i = 0; i < t->maps.n; i++) {
+		const struct proc_map *m = &t->maps.m[i];
+		uint32_t status = engine_map_status(m);
+
+		if (!status)
+			return refuse_map(m, "this kind of memory",
+					  "SysV, memfd, AIO and secret memory can't be kept yet", err);
+		if (status & (IMAGE_VMA_VVAR | IMAGE_VMA_VSYSCALL))
+			continue;
+		for (size_t k = 0; k < CK_ARRAY_SIZE(refused_flags); k++)
+			if (m->vmflags & refused_flags[k].flag)
+				return refuse_map(m, refused_flags[k].what, refused_flags[k].hint,
+						  err);
+		if (m->protection_key > 0)
+			return refuse_map(m, "memory with a protection key", "drop pkey_mprotect()",
+					  err);
+	}
+	return 0;
+}
+
+/* linux/kcmp.h */
+static const struct {
+	int type;
+	const char *what;
+} shareable[] = {
+	{ 1, "its memory" }, { 2, "its descriptors" }, { 3, "its current directory" },
+	{ 4, "its signal actions" },
+};
+
+/* Where kcmp(2) is forbidden, as in some containers, this can't be known. */
+static int check_sharing(const struct engine_task *t, struct ck_err *err)
+{
+	for (size_t i = 0; t->parent && i < CK_ARRAY_SIZE(shareable); i++)
+		if (syscall(SYS_kcmp, t->pid, t->parent->pid, shareable[i].type, 0, 0) == 0) {
+			int r = ck_fail(err, CK_ERR_REFUSED, -EOPNOTSUPP,
+					"cannot dump a process that shares %s with its parent",
+					shareable[i].what);
+
+			return ck_err_hint(err, r, "made by clone(2) with CLONE_VM, CLONE_FILES, "
+						   "CLONE_FS or CLONE_SIGHAND; use threads or fork");
+		}
+	return 0;
+}
+
+static int check_task(const struct engine_dump *d, const struct engine_task *t, int own_filters,
+		      struct ck_err *err)
+{
+	const struct engine_task *root = d->tasks[0];
+	int r;
+
+	if (t->status.n_ns != root->status.n_ns)
+		return ck_fail(err, CK_ERR_REFUSED, -EOPNOTSUPP,
+			       "cannot dump a tree with a pid namespace of its own inside");
+	if (t->zombie)
+		return 0;
+	if (t->stat.state == 'Z' || t->threads[0].tid != t->pid)
+		return ck_fail(err, CK_ERR_REFUSED, -EOPNOTSUPP,
+			       "cannot dump a process whose first thread has ended");
+	/* As many filters as ours: they are the container's, and there again at restore. */
+	if (t->status.seccomp == 1 || (t->status.seccomp == 2 && t->status.seccomp_filters > own_filters)) {
+		r = ck_fail(err, CK_ERR_REFUSED, -EOPNOTSUPP, "cannot dump a task with a seccomp filter");
+		return ck_err_hint(err, r, "start the job without its sandbox");
+	}
+	r = check_sharing(t, err);
+	return r < 0 ? r : check_maps(t, err);
+}
+
+/* After the numbers have wrapped, the leader need not have the lowest. */
+static void leader_first(struct engine_task *t)
+{
+	for (size_t i = 1; i < t->n_threads; i++)
+		if (t->threads[i].tid == t->pid) {
+			struct engine_thread tmp = t->threads[0];
+
+			t->threads[0] = t->threads[i];
+			t->threads[i] = tmp;
+		}
+}
+
+static int look_task(struct engine_task *t, struct ck_err *err)
+{
+	long v = 0;
+	int r;
+
+	leader_first(t);
+	r = proc_read_stat(t->dirfd, &t->stat, err);
+	if (r == 0)
+		r = proc_read_status(t->dirfd, &t->status, err);
+	if (r < 0)
+		return r;
+	t->ns_pid = t->status.ns_pid;
+	t->ns_pgid = t->status.ns_pgid;
+	t->ns_sid = t->status.ns_sid;
+	t->ns_ppid = t->parent ? t->parent->ns_pid : 0;
+	t->exit_code = t->stat.exit_code;
+	if (t->zombie)
+		return 0;
+	t->memfd = openat(t->dirfd, "mem", O_RDWR | O_CLOEXEC);
+	if (t->memfd < 0)
+		return ck_fail_errno(err, "cannot open the task's memory");
+	r = ck_readlink_at(t->dirfd, "exe", &t->exe);
+	if (r < 0)
+		return ck_fail(err, CK_ERR_SYS, r, "cannot read the exe link");
+	r = proc_read_smaps(t->dirfd, &t->maps, err);
+	if (r == 0)
+		r = look_vdso(t, err);
+	if (r == 0)
+		r = look_auxv(t, err);
+	if (r == 0)
+		r = proc_read_timers(t->dirfd, &t->timers, err);
+	if (r == 0)
+		r = proc_read_limits(t->dirfd, &t->limits, err);
+	if (r == 0)
+		r = peek_siginfo(t->pid, PTRACE_PEEKSIGINFO_SHARED, &t->pending, &t->n_pending, err);
+	if (r < 0)
+		return r;
+	if (t->timers.n > PARASITE_NTIMERS)
+		return ck_fail(err, CK_ERR_REFUSED, -E2BIG, "cannot dump more than %d POSIX timers",
+			       PARASITE_NTIMERS);
+	if (look_number(t->dirfd, "oom_score_adj", 10, &v) == 0)
+		t->oom_score_adj = (int32_t)v;
+	if (look_number(t->dirfd, "personality", 16, &v) == 0)
+		t->personality = (uint32_t)v;
+	for (size_t i = 0; i < t->n_threads && r == 0; i++) {
+		r = look_thread(&t->threads[i], err);
+		if (r < 0)
+			ck_err_at(err, r, "thread %d", (int)t->threads[i].tid);
+	}
+	return r;
+}
+
+static int own_seccomp_filters(void)
+{
+	CK_AUTO(proc_status) struct proc_status st = { 0 };
+	CK_AUTO(fd) int self = proc_open_pid(getpid());
+
+	if (self < 0 || proc_read_status(self, &st, NULL) < 0)
+		return 0;
+	return st.seccomp == 2 ? st.seccomp_filters : 0;
+}
+
+int engine_look(struct engine_dump *d, struct ck_err *err)
+{
+	int own_filters = own_seccomp_filters();
+
+	for (size_t i = 0; i < d->n_tasks; i++) {
+		struct engine_task *t = d->tasks[i];
+		int r = look_task(t, err);
+
+		if (r == 0)
+			r = check_task(d, t, own_filters, err);
+		if (r < 0)
+			return ck_err_at(err, r, ENGINE_TASK_FMT, ENGINE_TASK_ARG(t));
+	}
+	return 0;
+}

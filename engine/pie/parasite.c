@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The parasite blob: see parasite.h. Runs in a stopped thread of somebody else's program, without libc
+ * and without touching vector registers. It makes no system call that blocks or that overwrites the
+ * thread's restart block (nanosleep, poll, futex ...), since the interrupted call may still need it.
+ */
+#include "engine/pie/parasite.h"
+
+#include <asm/unistd.h>
+
+#include "engine/pie/pie-syscall.h"
+
+/* linux/prctl.h, bits of linux/shm.h and asm/signal.h; the headers themselves drag libc in */
+#define PR_GET_PDEATHSIG 2
+#define PR_GET_DUMPABLE 3
+#define PR_GET_SECUREBITS 27
+#define PR_GET_TIMERSLACK 30
+#define PR_GET_CHILD_SUBREAPER 37
+#define PR_GET_TID_ADDRESS 40
+#define PR_GET_THP_DISABLE 42
+#define SHM_RDONLY 010000
+#define SIGKILL 9
+#define CLOCK_MONOTONIC 1
+#define CLOCK_BOOTTIME 7
+
+#define STR_(x) #x
+#define STR(x) STR_(x)
+
+/*
+ * rdi: the slot; rsp: still the thread's own stack. All signals are blocked before the stack is
+ * switched: a handler that runs earlier runs where the program expects it to.
+ */
+__asm__(".section .text.entry,\"ax\"\n"
+	".globl pie_entry\n"
+	".hidden pie_entry\n"
+	"pie_entry:\n"
+	"	mov %rdi, %rbx\n"
+	"	mov $" STR(__NR_rt_sigprocmask) ", %eax\n"
+	"	mov $2, %edi\n" /* SIG_SETMASK */
+	"	lea " STR(PARASITE_STACK) "(%rbx), %rsi\n" /* &slot->all */
+	"	mov $0, %edx\n"
+	"	mov $8, %r10d\n"
+	"	syscall\n"
+	"	mov %rbx, %rdi\n"
+	"	lea " STR(PARASITE_STACK) "(%rbx), %rsp\n"
+	"	cld\n"
+	"	call parasite_main\n"
+	"	ud2\n"
+	".text\n");
+
+void parasite_main(struct parasite_slot *s);
+
+static void note(struct parasite_process *p, long nr, long r)
+{
+	if (r < 0 && !p->error) {
+		p->error = (int32_t)r;
+		p->error_call = (int32_t)nr;
+	}
+}
+
+static long ask_prctl(struct parasite_process *p, long option, void *arg)
+{
+	long r = pie_syscall5(__NR_prctl, option, arg, 0, 0, 0);
+
+	note(p, __NR_prctl, r);
+	return r;
+}
+
+static void ask_thread(struct parasite_slot *s, struct parasite_process *p)
+{
+	struct {
+		uint64_t sp;
+		int32_t flags, pad;
+		uint64_t size;
+	} sas = { 0, 0, 0, 0 };
+
+	note(p, __NR_sigaltstack, pie_syscall2(__NR_sigaltstack, 0, &sas));
+	s->sas_sp = sas.sp;
+	s->sas_size = sas.size;
+	s->sas_flags = (uint32_t)sas.flags;
+	ask_prctl(p, PR_GET_TID_ADDRESS, &s->clear_tid_addr);
+	ask_prctl(p, PR_GET_PDEATHSIG, &s->pdeath_sig);
+}
+
+static void ask_timers(struct parasite_process *p)
+{
+	for (uint32_t i = 0; i < p->n_timers && i < PARASITE_NTIMERS; i++) {
+		struct parasite_timer *t = &p->timers[i];
+
+		/* struct itimerspec: interval, value */
+		note(p, __NR_timer_gettime,
+		     pie_syscall2(__NR_timer_gettime, t->id, &t->interval_sec));
+		t->overrun = (int32_t)pie_syscall1(__NR_timer_getoverrun, t->id);
+	}
+	for (int i = 0; i < 3; i++)
+		note(p, __NR_getitimer, pie_syscall2(__NR_getitimer, i, p->itimer[i]));
+}
+
+static void ask_process(struct parasite_process *p)
+{
+	uint32_t v = 0;
+
+	for (int sig = 1; sig <= PARASITE_NSIG; sig++)
+		if (p->query_sigs & 1ull << (sig - 1))
+			note(p, __NR_rt_sigaction,
+			     pie_syscall4(__NR_rt_sigaction, sig, 0, &p->sa[sig], 8));
+	p->dumpable = (uint32_t)ask_prctl(p, PR_GET_DUMPABLE, 0);
+	p->thp_disabled = (uint32_t)ask_prctl(p, PR_GET_THP_DISABLE, 0);
+	p->securebits = (uint32_t)ask_prctl(p, PR_GET_SECUREBITS, 0);
+	p->timerslack = (uint32_t)ask_prctl(p, PR_GET_TIMERSLACK, 0);
+	ask_prctl(p, PR_GET_CHILD_SUBREAPER, &v);
+	p->subreaper = v;
+	p->brk = (uint64_t)pie_syscall1(__NR_brk, 0);
+	note(p, __NR_clock_gettime,
+	     pie_syscall2(__NR_clock_gettime, CLOCK_MONOTONIC, &p->monotonic_sec));
+	note(p, __NR_clock_gettime,
+	     pie_syscall2(__NR_clock_gettime, CLOCK_BOOTTIME, &p->boottime_sec));
+	ask_timers(p);
+	p->shm = pie_syscall3(__NR_shmat, p->shmid, 0, SHM_RDONLY);
+	note(p, __NR_shmat, p->shm);
+}
+
+/* Does a signal wait that would have ended the interrupted call? Re-issuing it would lose that. */
+static int is_ended(const struct parasite_slot *s)
+{
+	uint64_t pending = 0;
+
+	pie_syscall2(__NR_rt_sigpending, &pending, 8);
+	return (pending & ~s->sigmask & s->eintr_sigs) != 0;
+}
+
+static void jump(uint64_t to, uint64_t flags, uint64_t rdi) __attribute__((noreturn));
+static void jump(uint64_t to, uint64_t flags, uint64_t rdi)
+{
+	__asm__ volatile("push %0\n\tpopfq\n\tjmp *%1" : : "r"(flags), "r"(to), "D"(rdi) : "memory");
+	__builtin_unreachable();
+}
+
+/* The way back without ckpt. */
+static void leave(struct parasite_slot *s, struct parasite_process *p) __attribute__((noreturn));
+static void leave(struct parasite_slot *s, struct parasite_process *p)
+{
+	int ended;
+
+	if (p->shm > 0 && *(volatile uint32_t *)p->shm == PARASITE_KILL)
+		pie_syscall2(__NR_kill, pie_syscall0(__NR_getpid), SIGKILL);
+	if (__atomic_add_fetch(&p->left, 1, __ATOMIC_ACQ_REL) == p->n_threads && p->shm > 0)
+		pie_syscall1(__NR_shmdt, p->shm);
+	ended = is_ended(s);
+	/*
+	 * The area can only be unmapped by a thread that is alone in it: with several threads, it
+	 * stays behind as a few unused pages.
+	 */
+	if (!ended && p->n_threads == 1)
+		jump(p->stub_leave, s->flags, p->area);
+	jump((uint64_t)(ended ? s->back_eintr : s->back), s->flags, 0);
+}
+
+__attribute__((used)) void parasite_main(struct parasite_slot *s)
+{
+	struct parasite_process *p = (struct parasite_process *)s->process;
+
+	ask_thread(s, p);
+	if (s->host)
+		ask_process(p);
+	pie_syscall0(PARASITE_MARKER);
+	leave(s, p);
+}

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What ckpt and the parasite blob share. The blob runs in every thread of a job that is being
+ * dumped, out of an area that a stub in the vDSO's dead bytes has mapped (engine/inject.c). Layout of
+ * the area: the blob's code, struct parasite_process, one struct parasite_slot per thread.
+ *
+ * The blob answers what only the thread itself can see, then makes a marker system call. ckpt holds it
+ * at the entry stop of that call for the rest of the dump, and then gives the thread its registers
+ * back. If ckpt dies instead, the call simply returns, and the blob finds its own way: back to where
+ * the thread was, or, once the image is durable, to the end of the process.
+ */
+#ifndef CK_PIE_PARASITE_H
+#define CK_PIE_PARASITE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* sched_yield(2): no arguments, no effect, in every seccomp profile. */
+#define PARASITE_MARKER 24
+
+/* The word that all blobs of a tree share (read-only to them). */
+enum parasite_fate {
+	PARASITE_RESUME = 0,
+	PARASITE_KILL = 1,
+};
+
+#define PARASITE_STACK 4096
+#define PARASITE_CODE 384 /* of one emitted way back */
+#define PARASITE_NSIG 64
+#define PARASITE_NTIMERS 1024
+
+struct parasite_timer {
+	int32_t id; /* in */
+	int32_t overrun;
+	int64_t interval_sec, interval_nsec, value_sec, value_nsec;
+};
+
+/* Process-wide answers, given by the host thread. */
+struct parasite_process {
+	/* in */
+	int32_t shmid;        /* of the page with the shared word */
+	uint32_t n_threads;
+	uint64_t stub_leave;  /* unmaps the area and restores the host's registers */
+	uint64_t area;
+	uint64_t query_sigs;  /* bit n-1: ask for signal n's action */
+	uint32_t n_timers;
+	uint32_t pad;
+	/* out */
+	int64_t shm;          /* where the word is, or -errno */
+	uint32_t left;        /* threads that have taken the way back */
+	int32_t error;        /* first failing query: -errno ... */
+	int32_t error_call;   /* ... and its system call number */
+	uint32_t dumpable, thp_disabled, subreaper, securebits, timerslack;
+	uint64_t brk;
+	int64_t monotonic_sec, monotonic_nsec, boottime_sec, boottime_nsec;
+	struct {
+		uint64_t handler, flags, restorer, mask;
+	} sa[PARASITE_NSIG + 1];
+	int64_t itimer[3][4]; /* interval sec, usec, value sec, usec */
+	struct parasite_timer timers[PARASITE_NTIMERS];
+};
+
+struct parasite_slot {
+	uint8_t stack[PARASITE_STACK] __attribute__((aligned(16)));
+	/* in */
+	uint64_t all;        /* ~0: the mask that blocks everything */
+	uint64_t process;    /* address of struct parasite_process */
+	uint64_t eintr_sigs; /* a pending one of these ends the interrupted call with EINTR */
+	uint64_t sigmask;    /* the thread's own */
+	uint64_t flags;      /* rflags */
+	uint32_t host;       /* this thread answers for the process */
+	uint32_t pad;
+	/* out */
+	uint64_t sas_sp, sas_size;
+	uint32_t sas_flags, pdeath_sig;
+	uint64_t clear_tid_addr;
+	/* the ways back (arch_emit_back), with the interrupted call re-issued or ended by EINTR */
+	uint8_t back[PARASITE_CODE] __attribute__((aligned(16)));
+	uint8_t back_eintr[PARASITE_CODE] __attribute__((aligned(16)));
+};
+
+_Static_assert(sizeof(struct parasite_timer) == 40, "layout");
+_Static_assert(offsetof(struct parasite_slot, all) == PARASITE_STACK, "used by the entry code");
+
+#endif

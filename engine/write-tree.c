@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * What stands once in an image: pstree, kernel object ids, the inventory, the clocks, and our own needs
+ * as far as they don't come from descriptors and files.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+
+#include "base/auto.h"
+#include "engine/arch/arch.h"
+#include "engine/dump.h"
+#include "image/format.h"
+#include "image/inventory.pb-c.h"
+#include "image/pstree.pb-c.h"
+#include "image/timens.pb-c.h"
+
+/*
+ * Numbers of the image for the namespaces that the tree shares with whoever dumps it. The inventory
+ * carries the same ones: nothing of theirs is to be made at restore.
+ */
+enum { NS_PID = 1, NS_NET, NS_IPC, NS_UTS, NS_MNT, NS_USER, NS_CGROUP, NS_TIME };
+
+static void set_namespaces(TaskKobjIdsEntry *e)
+{
+	e->has_pid_ns_id = e->has_net_ns_id = e->has_ipc_ns_id = e->has_uts_ns_id = 1;
+	e->has_mnt_ns_id = e->has_user_ns_id = e->has_cgroup_ns_id = e->has_time_ns_id = 1;
+	e->pid_ns_id = NS_PID;
+	e->net_ns_id = NS_NET;
+	e->ipc_ns_id = NS_IPC;
+	e->uts_ns_id = NS_UTS;
+	e->mnt_ns_id = NS_MNT;
+	e->user_ns_id = NS_USER;
+	e->cgroup_ns_id = NS_CGROUP;
+	e->time_ns_id = NS_TIME;
+}
+
+static int write_ids(struct engine_dump *d, const struct engine_task *t, struct ck_err *err)
+{
+	TaskKobjIdsEntry e = TASK_KOBJ_IDS_ENTRY__INIT;
+	uint32_t id = (uint32_t)t->ns_pid;
+
+	e.vm_id = e.files_id = e.fs_id = e.sighand_id = id;
+	set_namespaces(&e);
+	return image_write_one(d->images, IMAGE_IDS, id, &e.base, err);
+}
+
+static int write_pstree(struct engine_dump *d, struct ck_err *err)
+{
+	struct image_file *f = NULL;
+	int r = image_create(d->images, IMAGE_PSTREE, 0, &f, err), r2;
+
+	for (size_t i = 0; i < d->n_tasks && r == 0; i++) {
+		const struct engine_task *t = d->tasks[i];
+		PstreeEntry e = PSTREE_ENTRY__INIT;
+		CK_AUTO(free) uint32_t *tids = calloc(t->n_threads + 1, sizeof(*tids));
+
+		if (!tids) {
+			r = ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot describe the tree");
+			break;
+		}
+		e.pid = (uint32_t)t->ns_pid;
+		e.ppid = (uint32_t)t->ns_ppid;
+		e.pgid = (uint32_t)t->ns_pgid;
+		e.sid = (uint32_t)t->ns_sid;
+		tids[0] = e.pid;
+		for (size_t k = 0; k < t->n_threads; k++)
+			tids[k] = (uint32_t)t->threads[k].ns_tid;
+		e.threads = tids;
+		e.n_threads = t->n_threads ? t->n_threads : 1;
+		r = image_append(f, &e.base, err);
+	}
+	if (!f)
+		return r;
+	r2 = image_file_close(f, r < 0 ? NULL : err);
+	return r < 0 ? r : r2;
+}
+
+static int write_inventory(struct engine_dump *d, struct ck_err *err)
+{
+	InventoryEntry inv = INVENTORY_ENTRY__INIT;
+	TaskKobjIdsEntry ids = TASK_KOBJ_IDS_ENTRY__INIT;
+
+	/* The task's own objects are nobody else's: 0 is no task's number. */
+	set_namespaces(&ids);
+	inv.img_version = IMAGE_FORMAT_V1_1;
+	inv.has_fdinfo_per_id = inv.has_ns_per_id = 1;
+	inv.fdinfo_per_id = inv.ns_per_id = 1;
+	inv.root_ids = &ids;
+	inv.has_lsmtype = 1;
+	inv.lsmtype = LSMTYPE__NO_LSM;
+	return image_write_one(d->images, IMAGE_INVENTORY, 0, &inv.base, err);
+}
+
+static int write_clocks(struct engine_dump *d, struct ck_err *err)
+{
+	const struct parasite_process *v = d->tasks[0]->view;
+	Timespec mono = TIMESPEC__INIT, boot = TIMESPEC__INIT;
+	TimensEntry e = TIMENS_ENTRY__INIT;
+
+	mono.tv_sec = (uint64_t)v->monotonic_sec;
+	mono.tv_nsec = (uint64_t)v->monotonic_nsec;
+	boot.tv_sec = (uint64_t)v->boottime_sec;
+	boot.tv_nsec = (uint64_t)v->boottime_nsec;
+	e.monotonic = &mono;
+	e.boottime = &boot;
+	return image_write_one(d->images, IMAGE_TIMENS, NS_TIME, &e.base, err);
+}
+
+/* ---- needs ---- */
+
+static int need_task(CkptNeeds *n, const struct engine_task *t)
+{
+	CkptNeedTask *e = malloc(sizeof(*e));
+
+	if (!e)
+		return -ENOMEM;
+	ckpt_need_task__init(e);
+	n->tasks[n->n_tasks++] = e;
+	e->pid = (uint32_t)t->ns_pid;
+	e->pgid = (uint32_t)t->ns_pgid;
+	e->sid = (uint32_t)t->ns_sid;
+	e->has_uid = e->has_gid = 1;
+	e->uid = t->status.uid[1];
+	e->gid = t->status.gid[1];
+	e->comm = strdup(t->stat.comm);
+	e->tids = calloc(t->n_threads + 1, sizeof(*e->tids));
+	if (!e->comm || !e->tids)
+		return -ENOMEM;
+	for (size_t i = 0; i < t->n_threads; i++)
+		e->tids[e->n_tids++] = (uint32_t)t->threads[i].ns_tid;
+	return 0;
+}
+
+/* XSTATE_BV stands at byte 512 of the area, Intel SDM vol. 1, 13.4.2 */
+static int need_xstate(CkptNeeds *n, const struct engine_thread *th)
+{
+	CkptNeedXstate *e;
+
+	if (th->xsave_len < 520)
+		return 0;
+	e = malloc(sizeof(*e));
+	if (!e)
+		return -ENOMEM;
+	ckpt_need_xstate__init(e);
+	n->xstate[n->n_xstate++] = e;
+	e->tid = (uint32_t)th->ns_tid;
+	memcpy(&e->xstate_bv, th->xsave + 512, 8);
+	e->in_syscall = th->in_syscall;
+	return 0;
+}
+
+static void need_addresses(CkptNeeds *n, const struct engine_task *t)
+{
+	for (size_t i = 0; i < t->maps.n; i++) {
+		const struct proc_map *m = &t->maps.m[i];
+
+		if (engine_map_status(m) & IMAGE_VMA_VSYSCALL)
+			continue;
+		if (!n->has_lowest_address || m->start < n->lowest_address)
+			n->lowest_address = m->start;
+		if (!n->has_highest_address || m->end > n->highest_address)
+			n->highest_address = m->end;
+		n->has_lowest_address = n->has_highest_address = 1;
+	}
+}
+
+int engine_fill_needs(struct engine_dump *d, struct ck_err *err)
+{
+	CkptNeeds *n = &d->needs;
+	struct utsname u;
+	size_t threads = 0;
+	int r = 0;
+
+	for (size_t i = 0; i < d->n_tasks; i++)
+		threads += d->tasks[i]->n_threads;
+	uname(&u);
+	n->version = 1;
+	n->arch = strdup(u.machine);
+	n->memory = d->pages * 4096;
+	n->tasks = calloc(d->n_tasks, sizeof(*n->tasks));
+	n->xstate = calloc(threads + 1, sizeof(*n->xstate));
+	if (!n->arch || !n->tasks || !n->xstate)
+		r = -ENOMEM;
+	for (size_t i = 0; i < d->n_tasks && r == 0; i++) {
+		const struct engine_task *t = d->tasks[i];
+
+		r = need_task(n, t);
+		if (!t->zombie)
+			need_addresses(n, t);
+		for (size_t k = 0; k < t->n_threads && r == 0; k++)
+			r = need_xstate(n, &t->threads[k]);
+	}
+	return r < 0 ? ck_fail(err, CK_ERR_SYS, r, "cannot list the image's needs") : 0;
+}
+
+int engine_write_tree(struct engine_dump *d, struct ck_err *err)
+{
+	int r = write_pstree(d, err);
+
+	for (size_t i = 0; i < d->n_tasks && r == 0; i++)
+		if (!d->tasks[i]->zombie)
+			r = write_ids(d, d->tasks[i], err);
+	if (r == 0)
+		r = write_clocks(d, err);
+	if (r == 0)
+		r = write_inventory(d, err);
+	return r;
+}
