@@ -15,8 +15,7 @@
 
 #define CK_AUTO(name) __attribute__((cleanup(ck_auto_##name)))
 
-/* Makes CK_AUTO(name) for a handle type whose empty value is NULL. type may end in '*'. */
-/* NOLINTBEGIN(bugprone-macro-parentheses) */
+/* Makes CK_AUTO(name) for a handle type whose empty value is NULL. */
 #define CK_DEFINE_AUTO(name, type, destroy)        \
 	static inline void ck_auto_##name(type *p) \
 	{                                          \
@@ -26,7 +25,6 @@
 		errno = saved;                     \
 	}                                          \
 	struct ck_auto_semicolon
-/* NOLINTEND(bugprone-macro-parentheses) */
 
 static inline void ck_auto_free(void *p)
 {

@@ -45,10 +45,19 @@ struct ck_err {
 		.kind = CK_ERR_NONE \
 	}
 
+/* What ck_fail() promises: compilers and analyzers can't see it from its caller. */
+static inline int ck_negative(int r)
+{
+	if (r >= 0)
+		__builtin_unreachable();
+	return r;
+}
+
 /* Sets *err (which may be NULL) and returns code, which must be negative. */
-#define ck_fail(err, kind, code, ...) ck_fail_at(err, kind, code, __FILE__, __LINE__, __VA_ARGS__)
+#define ck_fail(err, kind, code, ...) \
+	ck_negative(ck_fail_at(err, kind, code, __FILE__, __LINE__, __VA_ARGS__))
 /* The same with code = -errno and kind = CK_ERR_SYS. */
-#define ck_fail_errno(err, ...) ck_fail_errno_at(err, __FILE__, __LINE__, __VA_ARGS__)
+#define ck_fail_errno(err, ...) ck_negative(ck_fail_errno_at(err, __FILE__, __LINE__, __VA_ARGS__))
 
 int ck_fail_at(struct ck_err *err, enum ck_err_kind kind, int code, const char *file, int line,
 	       const char *fmt, ...) __attribute__((format(printf, 6, 7)));

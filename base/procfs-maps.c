@@ -18,15 +18,15 @@ static const struct {
 	char name[3];
 	enum proc_vmflag flag;
 } vmflag_names[] = {
-	{ "gd", PROC_VM_GROWSDOWN },  { "lo", PROC_VM_LOCKED },	      { "sr", PROC_VM_SEQ_READ },
+	{ "gd", PROC_VM_GROWSDOWN },  { "lo", PROC_VM_LOCKED },       { "sr", PROC_VM_SEQ_READ },
 	{ "rr", PROC_VM_RAND_READ },  { "dc", PROC_VM_DONTCOPY },     { "de", PROC_VM_DONTEXPAND },
 	{ "ac", PROC_VM_ACCOUNT },    { "nr", PROC_VM_NORESERVE },    { "ht", PROC_VM_HUGETLB },
-	{ "sf", PROC_VM_SYNC },	      { "wf", PROC_VM_WIPEONFORK },   { "dd", PROC_VM_DONTDUMP },
+	{ "sf", PROC_VM_SYNC },       { "wf", PROC_VM_WIPEONFORK },   { "dd", PROC_VM_DONTDUMP },
 	{ "mm", PROC_VM_MIXEDMAP },   { "hg", PROC_VM_HUGEPAGE },     { "nh", PROC_VM_NOHUGEPAGE },
 	{ "mg", PROC_VM_MERGEABLE },  { "um", PROC_VM_UFFD_MISSING }, { "uw", PROC_VM_UFFD_WP },
-	{ "io", PROC_VM_IO },	      { "pf", PROC_VM_PFNMAP },	      { "dp", PROC_VM_DROPPABLE },
-	{ "ms", PROC_VM_MAYSHARE },   { "sh", PROC_VM_SHARED },	      { "sl", PROC_VM_SEALED },
-	{ "ui", PROC_VM_UFFD_MINOR }, { "ss", PROC_VM_SHSTK },	      { "lf", PROC_VM_LOCKONFAULT },
+	{ "io", PROC_VM_IO },         { "pf", PROC_VM_PFNMAP },       { "dp", PROC_VM_DROPPABLE },
+	{ "ms", PROC_VM_MAYSHARE },   { "sh", PROC_VM_SHARED },       { "sl", PROC_VM_SEALED },
+	{ "ui", PROC_VM_UFFD_MINOR }, { "ss", PROC_VM_SHSTK },        { "lf", PROC_VM_LOCKONFAULT },
 };
 
 static uint32_t parse_vmflags(struct ck_text *t)

@@ -31,9 +31,9 @@ struct stat_field {
 		number, width, offsetof(struct proc_stat, member) \
 	}
 static const struct stat_field stat_fields[] = {
-	STAT_ROW(4, STAT_INT, ppid),	    STAT_ROW(5, STAT_INT, pgrp),
-	STAT_ROW(6, STAT_INT, sid),	    STAT_ROW(7, STAT_INT, tty_nr),
-	STAT_ROW(8, STAT_INT, tpgid),	    STAT_ROW(20, STAT_INT, num_threads),
+	STAT_ROW(4, STAT_INT, ppid),        STAT_ROW(5, STAT_INT, pgrp),
+	STAT_ROW(6, STAT_INT, sid),         STAT_ROW(7, STAT_INT, tty_nr),
+	STAT_ROW(8, STAT_INT, tpgid),       STAT_ROW(20, STAT_INT, num_threads),
 	STAT_ROW(22, STAT_U64, start_time), STAT_ROW(26, STAT_U64, start_code),
 	STAT_ROW(27, STAT_U64, end_code),   STAT_ROW(28, STAT_U64, start_stack),
 	STAT_ROW(45, STAT_U64, start_data), STAT_ROW(46, STAT_U64, end_data),
@@ -176,10 +176,10 @@ enum status_key {
 	N_KEYS,
 };
 static const char *const status_keys[N_KEYS] = {
-	[KEY_UMASK] = "Umask",	  [KEY_STATE] = "State",
-	[KEY_TGID] = "Tgid",	  [KEY_PID] = "Pid",
-	[KEY_PPID] = "PPid",	  [KEY_TRACER] = "TracerPid",
-	[KEY_UID] = "Uid",	  [KEY_GID] = "Gid",
+	[KEY_UMASK] = "Umask",    [KEY_STATE] = "State",
+	[KEY_TGID] = "Tgid",      [KEY_PID] = "Pid",
+	[KEY_PPID] = "PPid",      [KEY_TRACER] = "TracerPid",
+	[KEY_UID] = "Uid",        [KEY_GID] = "Gid",
 	[KEY_GROUPS] = "Groups",  [KEY_NSPID] = "NSpid",
 	[KEY_NSPGID] = "NSpgid",  [KEY_NSSID] = "NSsid",
 	[KEY_SIGPND] = "SigPnd",  [KEY_SHDPND] = "ShdPnd",
@@ -188,7 +188,7 @@ static const char *const status_keys[N_KEYS] = {
 	[KEY_CAPPRM] = "CapPrm",  [KEY_CAPEFF] = "CapEff",
 	[KEY_CAPBND] = "CapBnd",  [KEY_CAPAMB] = "CapAmb",
 	[KEY_NNP] = "NoNewPrivs", [KEY_SECCOMP] = "Seccomp",
-	[KEY_RSS] = "VmRSS",	  [KEY_FILTERS] = "Seccomp_filters",
+	[KEY_RSS] = "VmRSS",      [KEY_FILTERS] = "Seccomp_filters",
 };
 
 static bool parse_nnp(struct ck_text *t, bool *ret)

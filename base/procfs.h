@@ -53,33 +53,33 @@ struct proc_status {
 
 /* VmFlags of smaps, proc_pid_smaps(5): the ones a dump cares about */
 enum proc_vmflag {
-	PROC_VM_GROWSDOWN = 1 << 0, /* gd */
-	PROC_VM_LOCKED = 1 << 1,    /* lo */
-	PROC_VM_SEQ_READ = 1 << 2,  /* sr */
-	PROC_VM_RAND_READ = 1 << 3, /* rr */
-	PROC_VM_DONTCOPY = 1 << 4,  /* dc */
-	PROC_VM_DONTEXPAND = 1 << 5, /* de */
-	PROC_VM_ACCOUNT = 1 << 6,   /* ac */
-	PROC_VM_NORESERVE = 1 << 7, /* nr */
-	PROC_VM_HUGETLB = 1 << 8,   /* ht */
-	PROC_VM_SYNC = 1 << 9,      /* sf */
-	PROC_VM_WIPEONFORK = 1 << 10, /* wf */
-	PROC_VM_DONTDUMP = 1 << 11, /* dd */
-	PROC_VM_MIXEDMAP = 1 << 12, /* mm */
-	PROC_VM_HUGEPAGE = 1 << 13, /* hg */
-	PROC_VM_NOHUGEPAGE = 1 << 14, /* nh */
-	PROC_VM_MERGEABLE = 1 << 15, /* mg */
+	PROC_VM_GROWSDOWN = 1 << 0,     /* gd */
+	PROC_VM_LOCKED = 1 << 1,        /* lo */
+	PROC_VM_SEQ_READ = 1 << 2,      /* sr */
+	PROC_VM_RAND_READ = 1 << 3,     /* rr */
+	PROC_VM_DONTCOPY = 1 << 4,      /* dc */
+	PROC_VM_DONTEXPAND = 1 << 5,    /* de */
+	PROC_VM_ACCOUNT = 1 << 6,       /* ac */
+	PROC_VM_NORESERVE = 1 << 7,     /* nr */
+	PROC_VM_HUGETLB = 1 << 8,       /* ht */
+	PROC_VM_SYNC = 1 << 9,          /* sf */
+	PROC_VM_WIPEONFORK = 1 << 10,   /* wf */
+	PROC_VM_DONTDUMP = 1 << 11,     /* dd */
+	PROC_VM_MIXEDMAP = 1 << 12,     /* mm */
+	PROC_VM_HUGEPAGE = 1 << 13,     /* hg */
+	PROC_VM_NOHUGEPAGE = 1 << 14,   /* nh */
+	PROC_VM_MERGEABLE = 1 << 15,    /* mg */
 	PROC_VM_UFFD_MISSING = 1 << 16, /* um */
-	PROC_VM_UFFD_WP = 1 << 17,  /* uw */
-	PROC_VM_IO = 1 << 18,       /* io */
-	PROC_VM_PFNMAP = 1 << 19,   /* pf */
-	PROC_VM_DROPPABLE = 1 << 20, /* dp */
-	PROC_VM_MAYSHARE = 1 << 21, /* ms */
-	PROC_VM_SHARED = 1 << 22,   /* sh */
-	PROC_VM_SEALED = 1 << 23,   /* sl */
-	PROC_VM_UFFD_MINOR = 1 << 24, /* ui */
-	PROC_VM_SHSTK = 1 << 25,    /* ss */
-	PROC_VM_LOCKONFAULT = 1 << 26, /* lf */
+	PROC_VM_UFFD_WP = 1 << 17,      /* uw */
+	PROC_VM_IO = 1 << 18,           /* io */
+	PROC_VM_PFNMAP = 1 << 19,       /* pf */
+	PROC_VM_DROPPABLE = 1 << 20,    /* dp */
+	PROC_VM_MAYSHARE = 1 << 21,     /* ms */
+	PROC_VM_SHARED = 1 << 22,       /* sh */
+	PROC_VM_SEALED = 1 << 23,       /* sl */
+	PROC_VM_UFFD_MINOR = 1 << 24,   /* ui */
+	PROC_VM_SHSTK = 1 << 25,        /* ss */
+	PROC_VM_LOCKONFAULT = 1 << 26,  /* lf */
 };
 
 /* One mapping of /proc/PID/maps or smaps */
@@ -88,9 +88,9 @@ struct proc_map {
 	bool r, w, x, shared;
 	uint32_t dev_major, dev_minor;
 	uint64_t inode;
-	char *name;     /* as the kernel writes it, octal escapes undone; "" if none; owned */
-	bool deleted;   /* the kernel's " (deleted)" stood behind the name and was taken off */
-	uint32_t vmflags; /* enum proc_vmflag; 0 when read from maps */
+	char *name;         /* as the kernel writes it, octal escapes undone; "" if none; owned */
+	bool deleted;       /* the kernel's " (deleted)" stood behind the name and was taken off */
+	uint32_t vmflags;   /* enum proc_vmflag; 0 when read from maps */
 	int protection_key; /* -1 if none stated */
 	uint64_t swap_kib;
 };
@@ -102,9 +102,9 @@ struct proc_maps {
 
 /* /proc/PID/fdinfo/N: the fields that every file has, and its locks */
 struct proc_lock {
-	char kind[8];  /* FLOCK, POSIX, OFDLCK, LEASE */
-	char type[8];  /* READ, WRITE */
-	pid_t pid;     /* owner in the reader's pid namespace; -1 for OFD locks */
+	char kind[8];        /* FLOCK, POSIX, OFDLCK, LEASE */
+	char type[8];        /* READ, WRITE */
+	pid_t pid;           /* owner in the reader's pid namespace; -1 for OFD locks */
 	uint64_t start, end; /* end == UINT64_MAX: to the end of file */
 };
 struct proc_fdinfo {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The CPU's code name for people to read. The one file that knows libcpuid; its view of features and
- * of xsave is too coarse for verdicts, so nothing else is taken from it.
+ * The CPU's code name for people to read. The one file that knows libcpuid; its view of features
+ * and of xsave is too coarse for verdicts, so nothing else is taken from it.
  */
 #include <libcpuid/libcpuid.h>
 #include <stdio.h>

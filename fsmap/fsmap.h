@@ -19,8 +19,8 @@ struct ck_err;
 struct fsmap_identity {
 	struct stat st;
 	uint8_t build_id[CK_BUILD_ID_MAX]; /* GNU build-id of an ELF file */
-	size_t build_id_len;		   /* bytes; 0 if there is none */
-	uint64_t hash;			   /* XXH64, seed 0, of the whole file */
+	size_t build_id_len;               /* bytes; 0 if there is none */
+	uint64_t hash;                     /* XXH64, seed 0, of the whole file */
 	bool has_hash;
 };
 

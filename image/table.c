@@ -97,10 +97,13 @@ void image_file_name(enum image_kind kind, unsigned int id, char name[static IMA
 static bool parse_id(const char *name, const char *format, unsigned int *ret)
 {
 	const char *pct = strchr(format, '%');
-	size_t prefix = (size_t)(pct - format);
 	unsigned long id;
+	size_t prefix;
 	char *end;
 
+	if (!pct)
+		return false;
+	prefix = (size_t)(pct - format);
 	if (strncmp(name, format, prefix) != 0)
 		return false;
 	id = strtoul(name + prefix, &end, pct[1] == 'x' ? 16 : 10);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Experiments in children. A child writes its answers into the shared mapping and is gone afterwards,
- * however it ends: by itself, by SIGALRM when it hangs, or with us (PR_SET_PDEATHSIG).
+ * Experiments in children. A child writes its answers into the shared mapping and is gone
+ * afterwards, however it ends: by itself, by SIGALRM when it hangs, or with us (PR_SET_PDEATHSIG).
  */
 #include <errno.h>
 #include <fcntl.h>

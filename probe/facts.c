@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The table of kernel and privilege features (probe/facts.def) and how facts are asked about them. */
+/* The table of kernel and privilege features (probe/facts.def) and how facts are asked about them.
+ */
 #include <string.h>
 
 #include "probe/probe.h"

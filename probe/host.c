@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Puts the facts of the live host together: experiments, kernel, privileges, memory, mounts, CPU. */
+/* Puts the facts of the live host together: experiments, kernel, privileges, memory, mounts, CPU.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>

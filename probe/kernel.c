@@ -91,7 +91,8 @@ static void try_mm_map(struct probe_answers *p)
 	unsigned int size = 0;
 	int r;
 
-	/* The size query is there only with CONFIG_CHECKPOINT_RESTORE (kernel/sys.c:prctl_set_mm()). */
+	/* The size query is there only with CONFIG_CHECKPOINT_RESTORE
+	 * (kernel/sys.c:prctl_set_mm()). */
 	if (prctl(PR_SET_MM, PR_SET_MM_MAP_SIZE, &size, 0, 0) < 0) {
 		probe_no(p, PROBE_MM_MAP, errno, "prctl PR_SET_MM_MAP_SIZE");
 		return;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * How much memory a job could have here: the host's (/proc/meminfo) and, where a cgroup limits us,
- * the least headroom on the way up from our own group, v1 or v2. Page cache charged to a group counts
- * as free: the kernel gives it up before it kills.
+ * the least headroom on the way up from our own group, v1 or v2. Page cache charged to a group
+ * counts as free: the kernel gives it up before it kills.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Facts about this host's kernel, privileges, memory, mounts and pids, tried for real where trying is
- * harmless. Nothing is changed on the host; experiments run in children that are gone afterwards.
+ * Facts about this host's kernel, privileges, memory, mounts and pids, tried for real where trying
+ * is harmless. Nothing is changed on the host; experiments run in children that are gone
+ * afterwards.
  */
 #ifndef CK_PROBE_PROBE_H
 #define CK_PROBE_PROBE_H
@@ -48,8 +49,8 @@ CkptTristate probe_has(const CkptFacts *facts, const char *name, const char **re
  * with ckpt_facts__free_unpacked(*ret, NULL). Call it before stopping anybody. */
 int probe_facts(CkptFacts **ret, struct ck_err *err);
 /*
- * Adds to facts->pids which of n numbers (of tasks, process groups or sessions) are taken in our pid
- * namespace, and by whom. 0 or -ENOMEM.
+ * Adds to facts->pids which of n numbers (of tasks, process groups or sessions) are taken in our
+ * pid namespace, and by whom. 0 or -ENOMEM.
  */
 int probe_pids(CkptFacts *facts, const uint32_t *pids, size_t n);
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Features that a task tries on another: a child of ours that does nothing. We are its parent and
- * tracer; Yama's scope 1 allows that much, so what holds for a job that isn't our child is known only
- * when it is dumped.
+ * tracer; Yama's scope 1 allows that much, so what holds for a job that isn't our child is known
+ * only when it is dumped.
  */
 #include <errno.h>
 #include <fcntl.h>

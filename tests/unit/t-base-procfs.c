@@ -587,12 +587,12 @@ END_TEST
 static Suite *procfs_suite(void)
 {
 	const TTest *const tests[] = {
-		stat_fields,	    stat_bad,
-		status_fields,	    status_lines_missing,
-		maps_fields,	    maps_names,
-		maps_bad,	    fdinfo_fields,
-		fdinfo_odd,	    mountinfo_fields,
-		timers_fields,	    limits_fields,
+		stat_fields,        stat_bad,
+		status_fields,      status_lines_missing,
+		maps_fields,        maps_names,
+		maps_bad,           fdinfo_fields,
+		fdinfo_odd,         mountinfo_fields,
+		timers_fields,      limits_fields,
 		truncated_anywhere, truncated_is_refused,
 		garbled_anywhere,   read_self,
 		read_fds_and_locks, read_gone,

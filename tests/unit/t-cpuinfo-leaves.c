@@ -126,9 +126,9 @@ END_TEST
 START_TEST(live_agrees_with_kernel)
 {
 	static const char *const both[] = {
-		"sse2",	   "ssse3",    "sse4_1", "sse4_2",   "popcnt",	  "avx", "avx2",
-		"fma",	   "f16c",     "bmi1",	 "bmi2",     "movbe",	  "abm", "aes",
-		"avx512f", "avx512bw", "adx",	 "avx512vl", "pclmulqdq",
+		"sse2",    "ssse3",    "sse4_1", "sse4_2",   "popcnt",    "avx", "avx2",
+		"fma",     "f16c",     "bmi1",   "bmi2",     "movbe",     "abm", "aes",
+		"avx512f", "avx512bw", "adx",    "avx512vl", "pclmulqdq",
 	};
 	CK_AUTO(free) char *text = NULL;
 	CkptCpuFacts *cpu = NULL;
