@@ -48,7 +48,6 @@ struct engine_thread {
 	struct engine_task *task;
 	bool seized, at_stop;            /* ours; and in a ptrace stop */
 	bool detached;
-	int deliver;                     /* it stands in the delivery of this signal */
 	int deferred;                    /* a stop signal that came meanwhile, to be sent again */
 	struct user_regs_struct stopped; /* to go on with, after any stop */
 	struct user_regs_struct resume;  /* as an image carries it: calls are re-issued by hand */

@@ -8,13 +8,17 @@
  * 2. Until engine_inject(), nothing is changed in any task: if ckpt dies, the kernel detaches all
  *    threads and they go on.
  * 3. No cgroup freezer: it would outlive us.
+ * 4. No single steps: a tracer that dies leaves the trap flag set, and the next instruction ends the
+ *    job by SIGTRAP (kernel/ptrace.c:exit_ptrace() does not call ptrace_disable()).
  */
+#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ptrace.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -25,6 +29,7 @@
 enum {
 	FREEZE_PATIENCE_MS = 10000, /* for tasks in uninterruptible waits, all tries together */
 	FREEZE_TRY_MS = 200,        /* for one of them, before the tree is let go and tried again */
+	VDSO_TRIES = 1000,          /* to find a thread outside the vDSO */
 };
 
 enum stop_answer { STOPPED = 0, STOP_GONE = 1, STOP_LATE = 2, STOP_JOB_CONTROL = 3 };
@@ -160,6 +165,24 @@ static bool knows_thread(const struct engine_task *t, pid_t tid)
 	return false;
 }
 
+/* Of a thread that is listed but can't be seized: it has ended, and waits for the others or its parent. */
+static bool has_ended(const struct engine_task *t, pid_t tid)
+{
+	CK_AUTO(fd) int dir = proc_open_tid(t->pid, tid);
+	struct proc_stat st;
+
+	return dir < 0 || proc_read_stat(dir, &st, NULL) < 0 || st.state == 'Z' || st.state == 'X';
+}
+
+/* It could not be let go in an earlier try, since it would not stop. */
+static bool is_still_ours(const struct engine_task *t, pid_t tid)
+{
+	CK_AUTO(fd) int dir = proc_open_tid(t->pid, tid);
+	CK_AUTO(proc_status) struct proc_status st = { 0 };
+
+	return dir >= 0 && proc_read_status(dir, &st, NULL) == 0 && st.tracer == getpid();
+}
+
 /* 0 or 1 (seized), negative on error. A thread that ended meanwhile is no error. */
 static int seize_thread(struct engine_task *t, pid_t tid, struct ck_err *err)
 {
@@ -167,10 +190,13 @@ static int seize_thread(struct engine_task *t, pid_t tid, struct ck_err *err)
 	int r;
 
 	if (ptrace(PTRACE_SEIZE, tid, 0, PTRACE_O_TRACESYSGOOD) < 0) {
-		if (errno == ESRCH)
+		r = -errno;
+		if (r == -ESRCH || (r == -EPERM && has_ended(t, tid)))
 			return 0;
-		r = errno == EPERM ? explain_eperm(t, err) : ck_fail_errno(err, "cannot trace");
-		return r;
+		if (r != -EPERM)
+			return ck_fail(err, CK_ERR_SYS, r, "cannot trace");
+		if (!is_still_ours(t, tid))
+			return explain_eperm(t, err);
 	}
 	th = add_thread(t, tid);
 	if (!th) {
@@ -194,35 +220,107 @@ static void drop_thread(struct engine_task *t, size_t i)
 	t->n_threads--;
 }
 
+/* 0, or 1 if the thread ended instead of stopping. */
+static int await_thread(const struct engine_task *t, struct engine_thread *th, int64_t deadline,
+			struct ck_err *err)
+{
+	int r;
+
+	switch (wait_interrupted(th, deadline)) {
+	case STOPPED:
+		return 0;
+	case STOP_GONE:
+		return 1;
+	case STOP_LATE:
+		r = ck_fail(err, CK_ERR_BUSY, -EAGAIN, "thread %d is in an uninterruptible wait",
+			    (int)th->tid);
+		return ck_err_hint(err, r, "wait until its I/O is done and try again");
+	case STOP_JOB_CONTROL:
+		break;
+	}
+	r = ck_fail(err, CK_ERR_REFUSED, -EBUSY, "the task is stopped by a signal");
+	return ck_err_hint(err, r, "let it go on first: kill -CONT %d", (int)t->pid);
+}
+
 static int await_threads(struct engine_task *t, struct ck_err *err)
 {
 	int64_t deadline = now_ms() + FREEZE_TRY_MS;
-	int r;
 
 	for (size_t i = 0; i < t->n_threads;) {
-		if (t->threads[i].at_stop) {
-			i++;
-			continue;
-		}
-		switch (wait_interrupted(&t->threads[i], deadline)) {
-		case STOPPED:
-			i++;
-			break;
-		case STOP_GONE:
+		int r = t->threads[i].at_stop ? 0 : await_thread(t, &t->threads[i], deadline, err);
+
+		if (r < 0)
+			return r;
+		if (r > 0)
 			drop_thread(t, i);
-			break;
-		case STOP_LATE:
-			r = ck_fail(err, CK_ERR_BUSY, -EAGAIN,
-				    "thread %d is in an uninterruptible wait",
-				    (int)t->threads[i].tid);
-			return ck_err_hint(err, r, "wait until its I/O is done and try again");
-		case STOP_JOB_CONTROL:
-			r = ck_fail(err, CK_ERR_REFUSED, -EBUSY, "the task is stopped by a signal");
-			return ck_err_hint(err, r, "let it go on first: kill -CONT %d",
-					   (int)t->pid);
-		}
+		else
+			i++;
 	}
 	return 0;
+}
+
+static int find_vdso(const struct engine_task *t, struct proc_map *ret, struct ck_err *err)
+{
+	CK_AUTO(proc_maps) struct proc_maps maps = { 0 };
+	int r = proc_read_maps(t->dirfd, &maps, err);
+
+	memset(ret, 0, sizeof(*ret));
+	for (size_t i = 0; r == 0 && i < maps.n; i++)
+		if (!strcmp(maps.m[i].name, "[vdso]")) {
+			ret->start = maps.m[i].start;
+			ret->end = maps.m[i].end;
+		}
+	return r;
+}
+
+static bool is_inside(const struct engine_thread *th, const struct proc_map *m)
+{
+	struct user_regs_struct regs = { 0 };
+	struct iovec io = { &regs, sizeof(regs) };
+
+	return ptrace(PTRACE_GETREGSET, th->tid, NT_PRSTATUS, &io) == 0 && regs.rip >= m->start &&
+	       regs.rip < m->end;
+}
+
+/* Lets a stopped thread run for some microseconds and stops it again; returns as await_thread(). */
+static int let_run(const struct engine_task *t, struct engine_thread *th, int tries,
+		   struct ck_err *err)
+{
+	struct timespec ts = { .tv_nsec = 10000 * (1 + tries % 16) };
+
+	if (ptrace(PTRACE_CONT, th->tid, 0, 0) < 0)
+		return 1;
+	th->at_stop = false;
+	nanosleep(&ts, NULL);
+	if (ptrace(PTRACE_INTERRUPT, th->tid, 0, 0) < 0)
+		return 1;
+	return await_thread(t, th, now_ms() + FREEZE_TRY_MS, err);
+}
+
+/*
+ * A thread inside the vDSO is let run until it is found elsewhere: that code belongs to this kernel,
+ * and will be another's at the restore. Returns how many threads ran: they may have made others.
+ */
+static int leave_vdso(struct engine_task *t, struct ck_err *err)
+{
+	struct proc_map vdso;
+	int ran = 0, r = find_vdso(t, &vdso, err);
+
+	for (size_t i = 0; i < t->n_threads && r >= 0;) {
+		int tries = 0;
+
+		for (r = 0; r == 0 && is_inside(&t->threads[i], &vdso); tries++)
+			r = tries < VDSO_TRIES ? let_run(t, &t->threads[i], tries, err)
+					       : ck_fail(err, CK_ERR_BUSY, -EBUSY,
+							 "thread %d does not leave the vDSO",
+							 (int)t->threads[i].tid);
+		ran += tries > 0;
+		if (r > 0)
+			drop_thread(t, i);
+		else
+			i++;
+	}
+	return r < 0 ? r : ran;
 }
 
 /* Stops all threads of a task that aren't yet. Returns how many were new, or a negative errno. */
@@ -366,9 +464,12 @@ static int freeze_task(struct engine_task *t, struct ck_err *err)
 		t->zombie = true;
 		return 1;
 	}
-	if (r < 0)
-		return ck_err_at(err, r, ENGINE_TASK_FMT, ENGINE_TASK_ARG(t));
-	return r;
+	if (r >= 0) {
+		int ran = leave_vdso(t, err);
+
+		r = ran < 0 ? ran : r + ran;
+	}
+	return r < 0 ? ck_err_at(err, r, ENGINE_TASK_FMT, ENGINE_TASK_ARG(t)) : r;
 }
 
 static int freeze_pass(struct engine_dump *d, struct ck_err *err)
@@ -459,7 +560,7 @@ void engine_thaw(struct engine_dump *d)
 				deferred = th->deferred;
 			if (!th->at_stop || th->detached)
 				continue;
-			ptrace(PTRACE_DETACH, th->tid, 0, th->deliver);
+			ptrace(PTRACE_DETACH, th->tid, 0, 0);
 			th->detached = true;
 		}
 		if (deferred)

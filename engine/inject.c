@@ -53,6 +53,11 @@ static size_t page_up(size_t n)
 	return (n + PAGE - 1) & ~(size_t)(PAGE - 1);
 }
 
+static size_t blob_size(void)
+{
+	return (uintptr_t)pie_parasite_end - (uintptr_t)pie_parasite_start;
+}
+
 static uint64_t slot_addr(const struct engine_inject *in, size_t i)
 {
 	return in->area + in->slots_off + i * sizeof(struct parasite_slot);
@@ -100,7 +105,7 @@ static int run_to_syscall_stop(struct engine_thread *th, struct __ptrace_syscall
 /* Runs until the entry stop of the marker call. */
 static int run_to_marker(struct engine_thread *th, struct ck_err *err)
 {
-	struct __ptrace_syscall_info info;
+	struct __ptrace_syscall_info info = { .op = 0 };
 
 	for (;;) {
 		int r = run_to_syscall_stop(th, &info);
@@ -204,7 +209,7 @@ static int map_area(struct engine_task *t, struct ck_err *err)
 {
 	struct engine_inject *in = t->inject;
 	struct engine_thread *host = &t->threads[0];
-	struct user_regs_struct regs;
+	struct user_regs_struct regs = { 0 };
 	struct iovec io = { &regs, sizeof(regs) };
 	int r;
 
@@ -279,7 +284,7 @@ static void fill_process(const struct engine_dump *d, const struct engine_task *
 static int fill_area(struct engine_dump *d, struct engine_task *t, struct ck_err *err)
 {
 	struct engine_inject *in = t->inject;
-	size_t code = (size_t)(pie_parasite_end - pie_parasite_start);
+	size_t code = blob_size();
 	CK_AUTO(free) uint8_t *buf = calloc(1, in->area_len);
 	int r = 0;
 
@@ -373,7 +378,7 @@ static int read_answers(struct engine_task *t, struct ck_err *err)
 
 static int inject_task(struct engine_dump *d, struct engine_task *t, struct ck_err *err)
 {
-	size_t code = (size_t)(pie_parasite_end - pie_parasite_start);
+	size_t code = blob_size();
 	struct engine_inject *in = calloc(1, sizeof(*in));
 	int r;
 

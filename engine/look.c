@@ -26,7 +26,7 @@
 #include "engine/dump.h"
 #include "image/format.h"
 
-enum { XSAVE_MAX = 64 * 1024, PENDING_MAX = 65536, VDSO_MAX = 64 * 1024, VDSO_STEPS = 1000000 };
+enum { XSAVE_MAX = 64 * 1024, PENDING_MAX = 65536, VDSO_MAX = 64 * 1024 };
 
 /* ---- one thread ---- */
 
@@ -119,42 +119,6 @@ static int look_sched(struct engine_thread *th, struct ck_err *err)
 	return errno ? ck_fail_errno(err, "cannot read the nice value") : 0;
 }
 
-/*
- * A thread inside the vDSO is stepped out: its code belongs to this kernel, and will be another's at
- * the restore. If ckpt dies meanwhile, the thread just runs on.
- */
-static int step_out_of_vdso(struct engine_thread *th, const struct proc_map *vdso,
-			    struct ck_err *err)
-{
-	struct user_regs_struct regs = { 0 };
-	struct iovec io = { &regs, sizeof(regs) };
-	int status, steps = 0, r;
-
-	for (;;) {
-		if (ptrace(PTRACE_GETREGSET, th->tid, NT_PRSTATUS, &io) < 0)
-			return ck_fail_errno(err, "cannot read the registers");
-		if (regs.rip < vdso->start || regs.rip >= vdso->end)
-			break;
-		if (++steps > VDSO_STEPS)
-			return ck_fail(err, CK_ERR_BUSY, -EBUSY, "a thread does not leave the vDSO");
-		if (ptrace(PTRACE_SINGLESTEP, th->tid, 0, 0) < 0)
-			return ck_fail_errno(err, "cannot step out of the vDSO");
-		r = engine_wait_stop(th, &status);
-		if (r < 0)
-			return ck_fail(err, CK_ERR_GONE, r, "the task ended meanwhile");
-		if (status >> 16 == 0 && WSTOPSIG(status) != SIGTRAP) {
-			th->deliver = WSTOPSIG(status);
-			r = ck_fail(err, CK_ERR_BUSY, -EBUSY,
-				    "a signal came while a thread left the vDSO");
-			return ck_err_hint(err, r, "try again");
-		}
-	}
-	if (!steps)
-		return 0;
-	r = engine_event_stop(th);
-	return r < 0 ? ck_fail(err, CK_ERR_GONE, r, "the task ended meanwhile") : 0;
-}
-
 static int look_thread(struct engine_thread *th, struct ck_err *err)
 {
 	CK_AUTO(proc_status) struct proc_status st = { 0 };
@@ -166,15 +130,15 @@ static int look_thread(struct engine_thread *th, struct ck_err *err)
 	if (r < 0)
 		return r;
 	th->ns_tid = st.ns_pid;
-	r = step_out_of_vdso(th, th->task->vdso_map, err);
-	if (r < 0)
-		return r;
 	if (ptrace(PTRACE_GETREGSET, th->tid, NT_PRSTATUS, &io) < 0)
 		return ck_fail_errno(err, "cannot read the registers");
 	if (io.iov_len != sizeof(th->stopped) || th->stopped.cs != 0x33) {
 		r = ck_fail(err, CK_ERR_REFUSED, -EOPNOTSUPP, "cannot dump a 32-bit task");
 		return ck_err_hint(err, r, "use a 64-bit build of the program");
 	}
+	if (th->stopped.rip >= th->task->vdso_map->start &&
+	    th->stopped.rip < th->task->vdso_map->end)
+		return ck_fail(err, CK_ERR_BUG, -EINVAL, "a thread was stopped inside the vDSO");
 	r = look_rseq(th, err);
 	if (r < 0)
 		return r;
@@ -353,9 +317,6 @@ static int check_task(const struct engine_dump *d, const struct engine_task *t, 
 			       "cannot dump a tree with a pid namespace of its own inside");
 	if (t->zombie)
 		return 0;
-	if (t->stat.state == 'Z' || t->threads[0].tid != t->pid)
-		return ck_fail(err, CK_ERR_REFUSED, -EOPNOTSUPP,
-			       "cannot dump a process whose first thread has ended");
 	/* As many filters as ours: they are the container's, and there again at restore. */
 	if (t->status.seccomp == 1 || (t->status.seccomp == 2 && t->status.seccomp_filters > own_filters)) {
 		r = ck_fail(err, CK_ERR_REFUSED, -EOPNOTSUPP, "cannot dump a task with a seccomp filter");
@@ -395,6 +356,9 @@ static int look_task(struct engine_task *t, struct ck_err *err)
 	t->exit_code = t->stat.exit_code;
 	if (t->zombie)
 		return 0;
+	if (t->stat.state == 'Z' || t->threads[0].tid != t->pid)
+		return ck_fail(err, CK_ERR_REFUSED, -EOPNOTSUPP,
+			       "cannot dump a process whose first thread has ended");
 	t->memfd = openat(t->dirfd, "mem", O_RDWR | O_CLOEXEC);
 	if (t->memfd < 0)
 		return ck_fail_errno(err, "cannot open the task's memory");
