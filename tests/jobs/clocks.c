@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The vDSO, by libc and by function pointers that were looked up in it at the start and kept: every
- * exported function must go on answering rightly after a restore, on whatever kernel.
+ * The vDSO, by libc and by function pointers that were looked up in it at the start and kept:
+ * every exported function must go on answering rightly after a restore, on whatever kernel.
  */
 #include <elf.h>
 #include <sched.h>

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Works for a while, then ends as told: "ends 42" with that status, "ends signal 15" by that signal. */
+/*
+ * Works for a while, then ends as told: "ends 42" with that status, "ends signal 15" by that
+ * signal.
+ */
 #include <signal.h>
 
 #include "job.h"
@@ -10,7 +13,7 @@ int main(int argc, char **argv)
 	int how;
 
 	CHECK(argc >= 2);
-	how = atoi(argv[argc - 1]);
+	how = (int)strtol(argv[argc - 1], NULL, 10);
 	job_begin(1500);
 	while (job_more())
 		x = job_chain(x, 200000);

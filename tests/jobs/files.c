@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Every kind of descriptor that is to survive: regular files with their flags and offsets, shared and
- * separate, appended to, locked, unlinked, sparse; a directory, a FIFO and a pipe with contents,
- * devices; and what goes with files: cwd, umask, limits.
+ * Every kind of descriptor that is to survive: regular files with their flags and offsets, shared
+ * and separate, appended to, locked, unlinked, sparse; a directory, a FIFO and a pipe with
+ * contents, devices; and what goes with files: cwd, umask, limits.
  */
 #include <dirent.h>
 #include <sys/file.h>
@@ -183,7 +183,8 @@ static void check_pipes(uint64_t round)
 	static uint64_t pos;
 	char block[1000], c;
 
-	CHECK(read(fd_fifo, &c, 1) == 1 && c == (char)('a' + round % 8) && write(fd_fifo, &c, 1) == 1);
+	CHECK(read(fd_fifo, &c, 1) == 1 && c == (char)('a' + round % 8) &&
+	      write(fd_fifo, &c, 1) == 1);
 	CHECK(fcntl(pipe_out, F_GETPIPE_SZ) == 256 * 1024);
 	CHECK(read(pipe_in, block, sizeof(block)) == sizeof(block));
 	for (size_t i = 0; i < sizeof(block); i++)
@@ -208,10 +209,11 @@ static void check_locks(void)
 	}
 	CHECK(!fcntl(fd_lock, F_GETLK, &fl) && fl.l_type == F_WRLCK);
 	CHECK(fl.l_pid == parent && fl.l_start == 10 && fl.l_len == 5);
-	fl = (struct flock){ .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 90, .l_len = 1 };
-	CHECK(!fcntl(fd_lock, F_GETLK, &fl) && fl.l_type == F_RDLCK && fl.l_start == 40 && !fl.l_len);
+	fl = (struct flock) { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 90, .l_len = 1 };
+	CHECK(!fcntl(fd_lock, F_GETLK, &fl) && fl.l_type == F_RDLCK && fl.l_start == 40 &&
+	      !fl.l_len);
 	fd = open("files.ofd", O_RDWR);
-	fl = (struct flock){ .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 50 };
+	fl = (struct flock) { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 50 };
 	CHECK(fd >= 0 && !fcntl(fd, F_OFD_GETLK, &fl));
 	CHECK(fl.l_type == F_WRLCK && fl.l_pid == -1 && fl.l_start == 20 && fl.l_len == 7);
 	fd = open("files.flock", O_RDWR);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Two threads hand a token to and fro with bare futex calls: wait without a timeout, with a relative
- * and with an absolute one. A wake-up that gets lost hangs the job; EINTR is not allowed, since the
- * job takes no signals.
+ * Two threads hand a token to and fro with bare futex calls: wait without a timeout, with a
+ * relative and with an absolute one. A wake-up that gets lost hangs the job; EINTR is not
+ * allowed, since the job takes no signals.
  */
 #include <linux/futex.h>
 #include <pthread.h>
@@ -22,7 +22,7 @@ static void wait_for(uint32_t me, unsigned int way)
 {
 	uint64_t far = job_ns(CLOCK_MONOTONIC) + 1000000000000ull;
 	struct timespec rel = { 1000, 0 };
-	struct timespec abs = { far / 1000000000, far % 1000000000 };
+	struct timespec abs = job_timespec(far);
 	uint32_t now;
 	long r;
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * A job that is nearly always inside a signal handler, sometimes two deep and on an alternate stack,
- * with floating point and vector state live both in the handler and in what it interrupted. Every
- * signal frame on the stack therefore holds state that has to survive.
+ * A job that is nearly always inside a signal handler, sometimes two deep and on an alternate
+ * stack, with floating point and vector state live both in the handler and in what it
+ * interrupted. Every signal frame on the stack therefore holds state that has to survive.
  */
 #include <signal.h>
 #include <sys/time.h>
@@ -37,10 +37,8 @@ static void on_inner(int sig, siginfo_t *si, void *uc)
 
 static void on_timer(int sig, siginfo_t *si, void *uc)
 {
-	char here;
-
 	CHECK(sig == SIGALRM && si->si_code == SI_KERNEL && uc);
-	CHECK(&here >= alt && &here < alt + sizeof(alt));
+	CHECK(job_runs_on(alt, sizeof(alt)));
 	depth++;
 	taken++;
 	CHECK(vectors_hold(taken, 8000));
@@ -52,7 +50,8 @@ static void on_timer(int sig, siginfo_t *si, void *uc)
 
 int main(void)
 {
-	struct sigaction timer = { .sa_sigaction = on_timer, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART };
+	struct sigaction timer = { .sa_sigaction = on_timer,
+				   .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART };
 	struct sigaction user = { .sa_sigaction = on_inner, .sa_flags = SA_SIGINFO };
 	struct itimerval every = { { 0, 1000 }, { 0, 1000 } };
 	stack_t ss = { .ss_sp = alt, .ss_size = sizeof(alt) };

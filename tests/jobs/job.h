@@ -32,8 +32,9 @@ static uint64_t job_private_board[2];
 static volatile uint64_t *job_board = job_private_board;
 static uint64_t job_limit; /* 0: until told to stop */
 
-JOB_UNUSED __attribute__((noreturn, format(printf, 3, 4)))
-static void job_bad(const char *file, int line, const char *fmt, ...)
+JOB_UNUSED __attribute__((noreturn, format(printf, 3, 4))) static void job_bad(const char *file,
+									       int line,
+									       const char *fmt, ...)
 {
 	char buf[512];
 	va_list ap;
@@ -52,15 +53,15 @@ static void job_bad(const char *file, int line, const char *fmt, ...)
 	_exit(3);
 }
 
-#define CHECK(cond)                                                      \
-	do {                                                             \
-		if (!(cond))                                             \
-			job_bad(__FILE__, __LINE__, "%s", #cond);        \
+#define CHECK(cond)                                               \
+	do {                                                      \
+		if (!(cond))                                      \
+			job_bad(__FILE__, __LINE__, "%s", #cond); \
 	} while (0)
-#define CHECKF(cond, ...)                                                \
-	do {                                                             \
-		if (!(cond))                                             \
-			job_bad(__FILE__, __LINE__, __VA_ARGS__);        \
+#define CHECKF(cond, ...)                                         \
+	do {                                                      \
+		if (!(cond))                                      \
+			job_bad(__FILE__, __LINE__, __VA_ARGS__); \
 	} while (0)
 
 /* rounds: how many make up about two seconds. */
@@ -132,6 +133,19 @@ JOB_UNUSED static uint64_t job_ns(clockid_t clock)
 
 	CHECK(!clock_gettime(clock, &ts));
 	return (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec;
+}
+
+JOB_UNUSED static struct timespec job_timespec(uint64_t ns)
+{
+	return (struct timespec) { (time_t)(ns / 1000000000), (long)(ns % 1000000000) };
+}
+
+/* Do we run on that stack? */
+JOB_UNUSED static bool job_runs_on(const void *stack, size_t size)
+{
+	uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+
+	return here >= (uintptr_t)stack && here < (uintptr_t)stack + size;
 }
 
 /* The end of a job that was right. With a fixed amount of work the digest is comparable. */

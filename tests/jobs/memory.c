@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Every kind of mapping that is to survive, with known contents: private and shared anonymous memory,
- * memory that stays shared copy-on-write with a child, PROT_NONE with contents, read-only, executable,
- * the heap, a deep stack, private and shared file mappings, huge and sparse ones, and the madvise
- * flags as smaps shows them.
+ * Every kind of mapping that is to survive, with known contents: private and shared anonymous
+ * memory, memory that stays shared copy-on-write with a child, PROT_NONE with contents, read-
+ * only, executable, the heap, a deep stack, private and shared file mappings, huge and sparse
+ * ones, and the madvise flags as smaps shows them.
  */
 #include "job.h"
 
@@ -15,26 +15,28 @@
 struct region {
 	const char *name;
 	size_t size;
-	int prot, flags, advice;
-	const char *vmflag; /* as smaps names the advice */
-	bool hidden;        /* made PROT_NONE after it was filled */
 	unsigned char *at;
+	const char *vmflag; /* as smaps names the advice */
+	int flags, advice;
+	bool hidden; /* made PROT_NONE after it was filled */
 };
 
+/* clang-format off */
 static struct region regions[] = {
-	{ "private", 3 * MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE, 0, NULL, false, NULL },
-	{ "shared", MIB, PROT_READ | PROT_WRITE, MAP_SHARED, 0, NULL, false, NULL },
-	{ "none", 64 * KIB, PROT_READ | PROT_WRITE, MAP_PRIVATE, 0, NULL, true, NULL },
-	{ "none-shared", 64 * KIB, PROT_READ | PROT_WRITE, MAP_SHARED, 0, NULL, true, NULL },
-	{ "noreserve", 64 * KIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, 0, "nr", false, NULL },
-	{ "dontfork", 64 * KIB, PROT_READ | PROT_WRITE, MAP_PRIVATE, MADV_DONTFORK, "dc", false, NULL },
-	{ "dontdump", 64 * KIB, PROT_READ | PROT_WRITE, MAP_PRIVATE, MADV_DONTDUMP, "dd", false, NULL },
-	{ "wipeonfork", 64 * KIB, PROT_READ | PROT_WRITE, MAP_PRIVATE, MADV_WIPEONFORK, "wf", false, NULL },
-	{ "hugepage", 4 * MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE, MADV_HUGEPAGE, "hg", false, NULL },
-	{ "nohugepage", 64 * KIB, PROT_READ | PROT_WRITE, MAP_PRIVATE, MADV_NOHUGEPAGE, "nh", false, NULL },
-	{ "sequential", 64 * KIB, PROT_READ | PROT_WRITE, MAP_PRIVATE, MADV_SEQUENTIAL, "sr", false, NULL },
-	{ "random", 64 * KIB, PROT_READ | PROT_WRITE, MAP_PRIVATE, MADV_RANDOM, "rr", false, NULL },
+	{ "private", 3 * MIB, NULL, NULL, MAP_PRIVATE, 0, false },
+	{ "shared", MIB, NULL, NULL, MAP_SHARED, 0, false },
+	{ "none", 64 * KIB, NULL, NULL, MAP_PRIVATE, 0, true },
+	{ "none-shared", 64 * KIB, NULL, NULL, MAP_SHARED, 0, true },
+	{ "noreserve", 64 * KIB, NULL, "nr", MAP_PRIVATE | MAP_NORESERVE, 0, false },
+	{ "dontfork", 64 * KIB, NULL, "dc", MAP_PRIVATE, MADV_DONTFORK, false },
+	{ "dontdump", 64 * KIB, NULL, "dd", MAP_PRIVATE, MADV_DONTDUMP, false },
+	{ "wipeonfork", 64 * KIB, NULL, "wf", MAP_PRIVATE, MADV_WIPEONFORK, false },
+	{ "hugepage", 4 * MIB, NULL, "hg", MAP_PRIVATE, MADV_HUGEPAGE, false },
+	{ "nohugepage", 64 * KIB, NULL, "nh", MAP_PRIVATE, MADV_NOHUGEPAGE, false },
+	{ "sequential", 64 * KIB, NULL, "sr", MAP_PRIVATE, MADV_SEQUENTIAL, false },
+	{ "random", 64 * KIB, NULL, "rr", MAP_PRIVATE, MADV_RANDOM, false },
 };
+/* clang-format on */
 #define N_REGIONS (sizeof(regions) / sizeof(regions[0]))
 
 static unsigned char *cow, *sparse, *file_private, *file_shared, *heap, *unlinked;
@@ -68,22 +70,33 @@ static void *map(void *at, size_t len, int prot, int flags, int fd)
 	return p;
 }
 
-/* One field of the smaps entry that starts at addr: its text after the colon. */
+/* A line that starts a mapping, "7f00-7f10 rw-p ...", and whether addr is in it. */
+static bool smaps_head(const char *line, const void *addr, bool *ret_inside)
+{
+	char *end;
+	unsigned long from = strtoul(line, &end, 16), to;
+
+	if (end == line || *end != '-')
+		return false;
+	to = strtoul(end + 1, NULL, 16);
+	*ret_inside = from <= (unsigned long)addr && (unsigned long)addr < to;
+	return true;
+}
+
+/* One field of the smaps entry that addr lies in: its text after the colon. */
 static bool smaps_field(const void *addr, const char *field, char *buf, size_t len)
 {
 	FILE *f = fopen("/proc/self/smaps", "re");
 	bool inside = false, found = false;
-	unsigned long start, end;
+	size_t n = strlen(field);
 	char line[512];
 
 	CHECK(f);
-	while (!found && fgets(line, sizeof(line), f)) {
-		if (sscanf(line, "%lx-%lx ", &start, &end) == 2 && strchr(line, '-') < strchr(line, ' '))
-			inside = start <= (unsigned long)addr && (unsigned long)addr < end;
-		else if (inside && !strncmp(line, field, strlen(field)) && line[strlen(field)] == ':')
-			found = snprintf(buf, len, "%s", line + strlen(field) + 1) > 0;
-	}
-	fclose(f);
+	while (!found && fgets(line, sizeof(line), f))
+		if (!smaps_head(line, addr, &inside) && inside && !strncmp(line, field, n) &&
+		    line[n] == ':')
+			found = snprintf(buf, len, "%s", line + n + 1) > 0;
+	CHECK(!fclose(f));
 	return found;
 }
 
@@ -109,7 +122,7 @@ static void setup_regions(void)
 	for (size_t i = 0; i < N_REGIONS; i++) {
 		struct region *r = &regions[i];
 
-		r->at = map(NULL, r->size, r->prot, r->flags | MAP_ANONYMOUS, -1);
+		r->at = map(NULL, r->size, PROT_READ | PROT_WRITE, r->flags | MAP_ANONYMOUS, -1);
 		if (r->advice && madvise(r->at, r->size, r->advice))
 			r->vmflag = NULL; /* not in this kernel */
 		fill(r->at, r->size, i * 1000);
@@ -126,7 +139,7 @@ static void check_regions(uint64_t round)
 		if (r->hidden && round % 16)
 			continue;
 		if (r->hidden)
-			CHECK(!mprotect(r->at, r->size, r->prot));
+			CHECK(!mprotect(r->at, r->size, PROT_READ | PROT_WRITE));
 		verify(r->name, r->at, r->size, i * 1000);
 		if (r->hidden)
 			CHECK(!mprotect(r->at, r->size, PROT_NONE));
@@ -161,7 +174,8 @@ static void check_files(void)
 {
 	for (size_t i = 0; i < file_size; i += 2 * PAGE) {
 		verify("private file mapping, written", file_private + i, PAGE, i);
-		verify("private file mapping, untouched", file_private + i + PAGE, PAGE, 77 + i + PAGE);
+		verify("private file mapping, untouched", file_private + i + PAGE, PAGE,
+		       77 + i + PAGE);
 	}
 	verify("unlinked file mapping, written", unlinked, PAGE, 5);
 	verify("unlinked file mapping, untouched", unlinked + PAGE, file_size - PAGE, 77 + PAGE);
@@ -273,7 +287,8 @@ static void check_cow(uint64_t round)
 	shared = smaps_kib(cow, "Shared_Dirty") + smaps_kib(cow, "Shared_Clean");
 	private = smaps_kib(cow, "Private_Dirty") + smaps_kib(cow, "Private_Clean");
 	CHECKF(shared + private >= COW_SIZE / KIB && private <= COW_SIZE / KIB / 64,
-	       "copy-on-write memory is no longer shared: %lu KiB shared, %lu private", shared, private);
+	       "copy-on-write memory is no longer shared: %lu KiB shared, %lu private", shared,
+	       private);
 }
 
 int main(void)

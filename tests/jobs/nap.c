@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Sleeps in every way that a stop has to restart: relative and absolute sleeps, poll, select, timed
- * futex waits, sigtimedwait. None may return early, none may fail with EINTR: the job takes no
- * signals.
+ * Sleeps in every way that a stop has to restart: relative and absolute sleeps, poll, select,
+ * timed futex waits, sigtimedwait. None may return early, none may fail with EINTR: the job takes
+ * no signals.
  */
 #include <linux/futex.h>
 #include <poll.h>
@@ -32,7 +32,7 @@ static void sleep_clock(void)
 static void sleep_absolute(void)
 {
 	uint64_t until = job_ns(CLOCK_MONOTONIC) + NAP_NS;
-	struct timespec ts = { until / 1000000000, until % 1000000000 };
+	struct timespec ts = job_timespec(until);
 
 	CHECK(clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL) == 0);
 	CHECK(job_ns(CLOCK_MONOTONIC) >= until);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Three threads that are nearly always inside a restartable sequence: each adds to a counter of the
- * CPU it runs on, with a long way between reading and the committing store. If a sequence were
- * resumed in its middle instead of at its abort address, an update would be lost or the CPU would no
- * longer be the one it started on.
+ * Three threads that are nearly always inside a restartable sequence: each adds to a counter of
+ * the CPU it runs on, with a long way between reading and the committing store. If a sequence
+ * were resumed in its middle instead of at its abort address, an update would be lost or the CPU
+ * would no longer be the one it started on.
  */
 #include <pthread.h>
 #include <sys/rseq.h>
@@ -33,38 +33,37 @@ static int add_one(struct rseq *rs)
 	uint32_t cpu;
 	int ret;
 
-	__asm__ volatile(
-		".pushsection __rseq_cs, \"aw\"\n\t"
-		".balign 32\n\t"
-		"3: .long 0, 0\n\t"
-		".quad 1f, 2f - 1f, 4f\n\t"
-		".popsection\n\t"
-		"lea 3b(%%rip), %[tmp]\n\t"
-		"mov %[tmp], %[cs]\n\t"
-		"1:\n\t"
-		"mov %[cpu_id], %[cpu]\n\t"
-		"mov %[cpu], %k[tmp]\n\t"
-		"shl $6, %[tmp]\n\t"
-		"add %[base], %[tmp]\n\t"
-		"mov (%[tmp]), %%r12\n\t"
-		"6: sub $1, %[spins]\n\t"
-		"jnz 6b\n\t"
-		"cmp %[cpu_id], %[cpu]\n\t"
-		"jne 5f\n\t"
-		"add $1, %%r12\n\t"
-		"mov %%r12, (%[tmp])\n\t" /* the commit */
-		"2:\n\t"
-		"movl $0, %[ret]\n\t"
-		"jmp 7f\n\t"
-		".long 0x53053053\n\t"
-		"4: movl $1, %[ret]\n\t"
-		"jmp 7f\n\t"
-		"5: movl $2, %[ret]\n\t"
-		"7:\n\t"
-		: [tmp] "=&r"(tmp), [cpu] "=&r"(cpu), [spins] "+r"(spins), [ret] "=r"(ret),
-		  [cs] "=m"(rs->rseq_cs)
-		: [cpu_id] "m"(rs->cpu_id), [base] "r"(counters)
-		: "r12", "memory", "cc");
+	__asm__ volatile(".pushsection __rseq_cs, \"aw\"\n\t"
+			 ".balign 32\n\t"
+			 "3: .long 0, 0\n\t"
+			 ".quad 1f, 2f - 1f, 4f\n\t"
+			 ".popsection\n\t"
+			 "lea 3b(%%rip), %[tmp]\n\t"
+			 "mov %[tmp], %[cs]\n\t"
+			 "1:\n\t"
+			 "mov %[cpu_id], %[cpu]\n\t"
+			 "mov %[cpu], %k[tmp]\n\t"
+			 "shl $6, %[tmp]\n\t"
+			 "add %[base], %[tmp]\n\t"
+			 "mov (%[tmp]), %%r12\n\t"
+			 "6: sub $1, %[spins]\n\t"
+			 "jnz 6b\n\t"
+			 "cmp %[cpu_id], %[cpu]\n\t"
+			 "jne 5f\n\t"
+			 "add $1, %%r12\n\t"
+			 "mov %%r12, (%[tmp])\n\t" /* the commit */
+			 "2:\n\t"
+			 "movl $0, %[ret]\n\t"
+			 "jmp 7f\n\t"
+			 ".long 0x53053053\n\t"
+			 "4: movl $1, %[ret]\n\t"
+			 "jmp 7f\n\t"
+			 "5: movl $2, %[ret]\n\t"
+			 "7:\n\t"
+			 : [tmp] "=&r"(tmp), [cpu] "=&r"(cpu), [spins] "+r"(spins), [ret] "=r"(ret),
+			   [cs] "=m"(rs->rseq_cs)
+			 : [cpu_id] "m"(rs->cpu_id), [base] "r"(counters)
+			 : "r12", "memory", "cc");
 	return ret;
 }
 

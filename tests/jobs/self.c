@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * What a task knows about itself: ids, name, command line, environment, executable, auxiliary vector,
- * personality, limits, and the prctl settings.
+ * What a task knows about itself: ids, name, command line, environment, executable, auxiliary
+ * vector, personality, limits, and the prctl settings.
  */
 #include <grp.h>
 #include <sys/auxv.h>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Everything about signals that a task carries: dispositions with their flags, masks, pending signals
- * with their data in their order (for the process and for a thread), an alternate stack, interval
- * timers, and POSIX timers of every way of notifying.
+ * Everything about signals that a task carries: dispositions with their flags, masks, pending
+ * signals with their data in their order (for the process and for a thread), an alternate stack,
+ * interval timers, and POSIX timers of every way of notifying.
  */
 #include <pthread.h>
 #include <signal.h>
@@ -19,11 +19,9 @@ static volatile bool over;
 
 static void on_alarm(int sig, siginfo_t *si, void *uc)
 {
-	char here;
-
 	(void)uc;
 	CHECK(sig == SIGALRM && si->si_code == SI_KERNEL);
-	CHECK(&here >= alt && &here < alt + sizeof(alt));
+	CHECK(job_runs_on(alt, sizeof(alt)));
 	alarms++;
 }
 
@@ -170,7 +168,7 @@ static void take(int sig, siginfo_t *si)
 	       sig);
 }
 
-/* Signals that pend over a stretch of work, and come out in the order and with the data they had. */
+/* Signals that pend over a stretch of work come out in the order and with the data they had. */
 static void pend(uint64_t round, uint64_t *x)
 {
 	uint64_t base = queue_next;
@@ -181,7 +179,7 @@ static void pend(uint64_t round, uint64_t *x)
 
 		CHECK(!sigqueue(getpid(), SIGRTMIN + 3, v));
 	}
-	CHECK(!raise(SIGUSR1)); /* pends for this thread */
+	CHECK(!raise(SIGUSR1));         /* pends for this thread */
 	CHECK(!kill(getpid(), SIGURG)); /* for the process */
 	*x = job_chain(*x, 400000 + round % 1000);
 	take(SIGUSR1, &si);
@@ -218,7 +216,8 @@ static void wait_for_hits(volatile uint64_t *hits)
 
 int main(void)
 {
-	struct itimerval real = { { 0, 11000 }, { 0, 11000 } }, cpu = { { 0, 13000 }, { 0, 13000 } };
+	struct itimerval real = { { 0, 11000 }, { 0, 11000 } },
+			 cpu = { { 0, 13000 }, { 0, 13000 } };
 	timer_t t[4];
 	pthread_t th;
 	uint64_t x = 3;

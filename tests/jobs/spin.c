@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * A tight loop without system calls: registers and memory carry a sequence that is recomputed at the
- * end. All callee-saved and most scratch registers hold known values meanwhile.
+ * A tight loop without system calls: registers and memory carry a sequence that is recomputed at
+ * the end. All callee-saved and most scratch registers hold known values meanwhile.
  */
 #include "job.h"
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * A fork storm: at every moment several children are being born, working or dying. Each child adds
- * its number to a shared page and hands the parent a check value through a pipe and its exit status.
+ * A fork storm: at every moment several children are being born, working or dying. Each child
+ * adds its number to a shared page and hands the parent a check value through a pipe and its exit
+ * status.
  */
 #include "job.h"
 
@@ -43,7 +44,8 @@ static uint64_t collect(int in, const pid_t *pids, uint64_t first)
 
 int main(void)
 {
-	struct shared *s = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct shared *s =
+		mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	uint64_t n = 1, want = 0;
 	int p[2];
 

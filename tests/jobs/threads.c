@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Four threads, each with state of every kind a thread has: thread-local variables, a signal mask, a
- * name, an id that libc remembers, a stack with known contents, mutexes of all kinds held over the
- * whole run, a condition variable they meet at, and a robust mutex that one dies with.
+ * Four threads, each with state of every kind a thread has: thread-local variables, a signal
+ * mask, a name, an id that libc remembers, a stack with known contents, mutexes of all kinds held
+ * over the whole run, a condition variable they meet at, and a robust mutex that one dies with.
  */
 #include <pthread.h>
 #include <sched.h>

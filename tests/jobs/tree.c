@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Five tasks: the root, A in a session of its own, B a child of A in a process group of its own, C a
- * child of the root in a group of its own, and D, a zombie that is reaped only at the end. Numbered
- * messages go round root -> A -> B -> C -> root through pipes that are never empty for long, and each
- * task checks their sequence, its parent, its session and its groups.
+ * Five tasks: the root, A in a session of its own, B a child of A in a process group of its own,
+ * C a child of the root in a group of its own, and D, a zombie that is reaped only at the end.
+ * Numbered messages go round root -> A -> B -> C -> root through pipes that are never empty for
+ * long, and each task checks their sequence, its parent, its session and its groups.
  */
 #include "job.h"
 
@@ -79,8 +79,13 @@ static void wait_for(pid_t pid, int status)
 
 static void task_b(pid_t parent, pid_t session)
 {
-	struct member m = { .name = "B", .self = getpid(), .parent = parent, .session = session,
-			    .group = getpid(), .in = pipes[1][0], .out = pipes[2][1] };
+	struct member m = { .name = "B",
+			    .self = getpid(),
+			    .parent = parent,
+			    .session = session,
+			    .group = getpid(),
+			    .in = pipes[1][0],
+			    .out = pipes[2][1] };
 
 	CHECK(!setpgid(0, 0));
 	pass_on(&m);
@@ -89,8 +94,13 @@ static void task_b(pid_t parent, pid_t session)
 
 static void task_a(pid_t parent)
 {
-	struct member m = { .name = "A", .self = getpid(), .parent = parent, .session = getpid(),
-			    .group = getpid(), .in = pipes[0][0], .out = pipes[1][1] };
+	struct member m = { .name = "A",
+			    .self = getpid(),
+			    .parent = parent,
+			    .session = getpid(),
+			    .group = getpid(),
+			    .in = pipes[0][0],
+			    .out = pipes[1][1] };
 	pid_t b;
 
 	CHECK(setsid() == getpid());
@@ -106,8 +116,13 @@ static void task_a(pid_t parent)
 
 static void task_c(pid_t parent, pid_t session)
 {
-	struct member m = { .name = "C", .self = getpid(), .parent = parent, .session = session,
-			    .group = getpid(), .in = pipes[2][0], .out = pipes[3][1] };
+	struct member m = { .name = "C",
+			    .self = getpid(),
+			    .parent = parent,
+			    .session = session,
+			    .group = getpid(),
+			    .in = pipes[2][0],
+			    .out = pipes[3][1] };
 
 	CHECK(!setpgid(0, 0));
 	pass_on(&m);

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The programs that are dumped and restored: how each is set up, started, and what of its results must be
+the same as those of an uninterrupted run."""
+
+import base64
+import os
+import random
+import re
+import shutil
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+# Lines of LAMMPS's log that hold times measured on the wall: all that may differ between two runs.
+LAMMPS_TIMING = re.compile(
+    r"^(Loop time of .*|Performance: .*|[0-9.]+% CPU use with .*|MPI task timing breakdown:"
+    r"|(Pair|Neigh|Comm|Output|Modify|Other) +\|.*|Total wall time: .*)$"
+)
+
+# Debian's LAMMPS calls MPI_Init even when it runs alone. Left to itself Open MPI then starts a daemon, listens
+# on TCP and shares memory with it; told that the process is alone, it opens pipes and a thread that polls them.
+LAMMPS_ENV = {
+    "OMP_NUM_THREADS": "1",
+    "OMPI_MCA_ess_singleton_isolated": "1",
+    "OMPI_MCA_btl": "self",
+    "OMPI_MCA_pml": "ob1",
+    "OMPI_MCA_shmem": "mmap",
+    "HWLOC_COMPONENTS": "-gl,-opencl,-cuda,-nvml,-rsmi,-levelzero",
+}
+
+
+def untimed(data):
+    lines = data.decode().split("\n")
+    return "\n".join(line for line in lines if not LAMMPS_TIMING.match(line)).encode()
+
+
+def whole(data):
+    return data
+
+
+class Program:
+    """argv and env may say {bin}, the directory of the test programs. results: file name -> what to compare.
+    The job's standard output goes to the file "stdout", or to us through a pipe if pipe is set."""
+
+    def __init__(
+        self, name, argv, files=(), setup=None, env=None, stdin=None, results=None, status=0, pipe=False, needs=None
+    ):
+        self.name, self.argv, self.files, self.setup = name, argv, files, setup
+        self.env, self.stdin, self.status, self.pipe, self.needs = env or {}, stdin, status, pipe, needs
+        self.results = {"stdout": whole}
+        self.results.update(results or {})
+
+    def prepare(self, place, cwd):
+        for name in self.files:
+            shutil.copy(os.path.join(HERE, "programs", name), cwd)
+            place.own(os.path.join(cwd, name))
+        if self.setup:
+            self.setup(place, cwd)
+
+    def command(self, place):
+        argv = [a.format(bin=place.bin) for a in self.argv]
+        return argv, {k: v.format(bin=place.bin) for k, v in self.env.items()}
+
+    def collect(self, cwd):
+        found = {}
+        for name, view in self.results.items():
+            with open(os.path.join(cwd, name), "rb") as f:
+                found[name] = view(f.read())
+        return found
+
+
+def big_text(size, width):
+    """A setup that writes size bytes of text that compresses little, in lines of width."""
+
+    def setup(place, cwd):
+        shared = os.path.join(place.dir, f"text-{size}-{width}")
+        if not os.path.exists(shared):
+            raw = base64.b64encode(random.Random(width).randbytes(size * 3 // 4 // width * width))
+            with open(shared + ".new", "wb") as f:
+                f.write(b"\n".join(raw[i : i + width] for i in range(0, len(raw), width)) + b"\n")
+            os.chmod(shared + ".new", 0o644)
+            os.rename(shared + ".new", shared)
+        os.symlink(shared, os.path.join(cwd, "input"))
+        os.mkdir(os.path.join(cwd, "sorting"))
+        place.own(os.path.join(cwd, "sorting"))
+
+    return setup
+
+
+def own_jobs():
+    names = (
+        "spin nap futex handler storm threads tree signals memory files clocks vectors rseq self".split()
+    )
+    more = {"files": {"files.d/files.seq": whole, "files.d/files.append": whole}, "memory": {"memory.data": whole}}
+    jobs = [Program(n, ["{bin}/" + n], results=more.get(n)) for n in names]
+    jobs.append(Program("status-42", ["{bin}/ends", "42"], status=42))
+    jobs.append(Program("signal-15", ["{bin}/ends", "signal", "15"], status=-15))
+    jobs.append(Program("pipe-out", ["{bin}/tree"], pipe=True))
+    return jobs
+
+
+def real_programs():
+    lammps_env = {"LD_PRELOAD": "{bin}/noeventfd.so"}
+    lammps_env.update(LAMMPS_ENV)
+    return [
+        Program(
+            "lammps",
+            ["/usr/bin/lmp", "-in", "in.melt", "-log", "log.lammps"],
+            files=["in.melt"],
+            env=lammps_env,
+            results={"stdout": untimed, "log.lammps": untimed, "traj.txt": whole},
+            needs="/usr/bin/lmp",
+        ),
+        Program(
+            "python3",
+            ["/usr/bin/python3", "work.py"],
+            files=["work.py"],
+            env={"PYTHONHASHSEED": "0"},
+            results={"work.txt": whole},
+            needs="/usr/bin/python3",
+        ),
+        Program(
+            "perl",
+            ["/usr/bin/perl", "work.pl"],
+            files=["work.pl"],
+            env={"PERL_HASH_SEED": "0"},
+            results={"work.txt": whole},
+            needs="/usr/bin/perl",
+        ),
+        Program(
+            "gzip",
+            ["/usr/bin/gzip", "-9nc"],
+            setup=big_text(34000000, 76),
+            stdin="input",
+            needs="/usr/bin/gzip",
+        ),
+        Program(
+            "sort",
+            ["/usr/bin/sort", "-S", "2M", "--batch-size=4", "-T", "sorting", "-o", "sorted", "input"],
+            setup=big_text(30000000, 12),
+            results={"sorted": whole},
+            needs="/usr/bin/sort",
+        ),
+        Program(
+            "sqlite3",
+            ["/usr/bin/sqlite3", "-batch", "work.db"],
+            files=["work.sql"],
+            stdin="work.sql",
+            results={"work.db": whole},
+            needs="/usr/bin/sqlite3",
+        ),
+    ]
+
+
+def all_programs():
+    return real_programs() + own_jobs()
