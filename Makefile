@@ -35,6 +35,8 @@ LIB_OBJS := $(SRCS:%.c=$(B)/%.o) $(GEN:%.c=%.o) $(PIES:%=$(B)/engine/pie/%-blob.
 CMD_OBJS := $(CMDS:%.c=$(B)/%.o)
 UNIT := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/t-*.c))
 JOBS := $(patsubst tests/jobs/%.c,$(B)/tests/jobs/%,$(wildcard tests/jobs/*.c))
+TEST_TOOLS := $(patsubst tests/tools/%.c,$(B)/tests/tools/%,$(wildcard tests/tools/*.c)) \
+	$(patsubst tests/lib/%.c,$(B)/tests/lib/%.so,$(wildcard tests/lib/*.c))
 
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -92,15 +94,54 @@ $(B)/tests/unit/%: tests/unit/%.c $(B)/libckpt.a
 	$(Q)mkdir -p $(@D) && $(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MMD -MP $(shell pkg-config --cflags check) \
 		-o $@ $< $(B)/libckpt.a $(LDLIBS) $(shell pkg-config --libs check)
 
+# What the tests run and use: jobs, a preloaded library, tools. None of them is linked with ckpt.
+TEST_CFLAGS = -std=gnu17 -D_GNU_SOURCE $(WARN) -O2 -g -pthread -MMD -MP
 $(B)/tests/jobs/%: tests/jobs/%.c
 	$(call say,JOB,$@)
-	$(Q)mkdir -p $(@D) && $(CC) -std=gnu17 -D_GNU_SOURCE -Wall -Wextra -Werror -O2 -g -pthread -o $@ $< -lm -lrt
+	$(Q)mkdir -p $(@D) && $(CC) $(TEST_CFLAGS) -o $@ $< -lm -lrt
+$(B)/tests/tools/%: tests/tools/%.c
+	$(call say,TOOL,$@)
+	$(Q)mkdir -p $(@D) && $(CC) $(TEST_CFLAGS) -o $@ $<
+$(B)/tests/lib/%.so: tests/lib/%.c
+	$(call say,LIB,$@)
+	$(Q)mkdir -p $(@D) && $(CC) $(TEST_CFLAGS) -fPIC -shared -o $@ $<
 
-.PHONY: jobs check-unit dev clean
-jobs: $(JOBS)
+# Debian packages: what building, testing and the demo need. make lint needs more: deps-lint.
+DEPS := build-essential pkg-config libprotobuf-c-dev protobuf-c-compiler libjson-c-dev libcap-dev libkmod-dev \
+	libcpuid-dev libxxhash-dev check bats criu lammps python3 perl sqlite3 gzip coreutils passwd util-linux \
+	qemu-system-x86 busybox-static e2fsprogs cpio
+DEPS_LINT := git clang-format clang-tidy cppcheck shellcheck codespell
+.PHONY: deps deps-lint jobs check check-all check-unit check-cli check-jobs check-kill check-interop check-vm \
+	check-long demo
+deps:
+	$(Q)tests/deps $(DEPS)
+deps-lint: deps
+	$(Q)tests/deps $(DEPS_LINT)
+
+jobs: $(B)/ckpt $(JOBS) $(TEST_TOOLS)
 
 check-unit: $(UNIT)
 	$(Q)for t in $(UNIT); do $$t || exit 1; done
+
+# One suite at a time; each speaks TAP and also runs by hand.
+SUITE_cli = CKPT=$(abspath $(B)/ckpt) bats --tap tests/cli
+SUITE_jobs = tests/harness/run-jobs
+SUITE_kill = tests/kill/run-kill
+SUITE_interop = tests/interop/run-interop
+SUITE_vm = tests/vm/run-vm
+check-cli check-jobs check-kill check-interop check-vm: check-%: jobs
+	$(Q)$(SUITE_$*)
+
+# The sub-make is for the packages: what pkg-config says is known only once they are there.
+check: deps
+	$(Q)$(MAKE) --no-print-directory check-all
+check-all: jobs $(UNIT)
+	$(Q)tests/tally -o $(B)/total unit=unit:"$(UNIT)" $(foreach s,cli jobs kill interop vm,$s="$(SUITE_$s)")
+check-long: deps
+	$(Q)$(MAKE) --no-print-directory check-all CKPT_N=200 CKPT_KILL=every
+
+demo: deps
+	$(Q)$(MAKE) --no-print-directory jobs && tests/demo/run
 
 dev:
 	$(Q)$(MAKE) --no-print-directory DEV=1 B=build-dev build-dev/ckpt check-unit
@@ -109,7 +150,7 @@ dev:
 # rules change; `make -j2 lint` after a small edit takes seconds. Generated code is not looked at.
 L := $(B)/lint
 UNIT_SRCS := $(wildcard tests/unit/*.c)
-OWN_C := $(SRCS) $(CMDS) $(wildcard engine/pie/*.c) $(UNIT_SRCS) $(wildcard tests/jobs/*.c)
+OWN_C := $(SRCS) $(CMDS) $(wildcard engine/pie/*.c) $(UNIT_SRCS) $(wildcard tests/jobs/*.c tests/lib/*.c tests/tools/*.c)
 OWN_H := $(filter-out build%,$(wildcard */*.h */*/*.h */*/*/*.h))
 SHELLS := $(shell git ls-files | xargs grep -lsE '^\#!.*\b(ba)?sh\b')
 LINT_TOOLS := clang-format clang-tidy cppcheck shellcheck codespell
@@ -182,4 +223,4 @@ install: $(B)/ckpt
 clean:
 	rm -rf $(B) build-dev ckpt
 
--include $(LIB_OBJS:.o=.d) $(CMD_OBJS:.o=.d) $(UNIT:%=%.d) $(PIES:%=$(B)/engine/pie/%.pie.d)
+-include $(LIB_OBJS:.o=.d) $(CMD_OBJS:.o=.d) $(UNIT:%=%.d) $(JOBS:%=%.d) $(TEST_TOOLS:%=%.d) $(PIES:%=$(B)/engine/pie/%.pie.d)
