@@ -139,6 +139,13 @@ void engine_tasks_free(struct engine_dump *d);
 /* Reads what /proc and ptrace tell of the stopped tree and refuses what can't be kept. */
 int engine_look(struct engine_dump *d, struct ck_err *err);
 
+/* ---- engine/pending.c ---- */
+/* Reads the pending signals of a stopped task and of its threads, for the first time. */
+int engine_look_pending(struct engine_task *t, struct ck_err *err);
+/* Reads them again once the blob has read the timers, so that an expiry in between is neither lost
+ * nor kept twice. */
+int engine_review_pending(struct engine_task *t, struct ck_err *err);
+
 /* ---- engine/inject.c ---- */
 /* Puts the blob into every thread, fills task->view and thread->view, and leaves all threads in their
  * marker call. On failure, engine_eject() has been done. */

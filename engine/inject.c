@@ -397,7 +397,7 @@ static int inject_task(struct engine_dump *d, struct engine_task *t, struct ck_e
 		r = run_blob(t, err);
 	if (r == 0)
 		r = read_answers(t, err);
-	return r;
+	return r < 0 ? r : engine_review_pending(t, err);
 }
 
 static int make_word(struct engine_dump *d, struct ck_err *err)

@@ -26,7 +26,7 @@
 #include "engine/dump.h"
 #include "image/format.h"
 
-enum { XSAVE_MAX = 64 * 1024, PENDING_MAX = 65536, VDSO_MAX = 64 * 1024 };
+enum { XSAVE_MAX = 64 * 1024, VDSO_MAX = 64 * 1024 };
 
 /* ---- one thread ---- */
 
@@ -77,34 +77,6 @@ static int look_rseq(struct engine_thread *th, struct ck_err *err)
 	return 0;
 }
 
-static int peek_siginfo(pid_t tid, uint32_t flags, struct engine_siginfo **ret, size_t *ret_n,
-			struct ck_err *err)
-{
-	CK_AUTO(free) struct engine_siginfo *all = NULL;
-	size_t n = 0;
-
-	for (;;) {
-		struct __ptrace_peeksiginfo_args args = {
-			.off = n, .flags = flags, .nr = 32
-		};
-		struct engine_siginfo *grown = realloc(all, (n + 32) * sizeof(*all));
-		long got;
-
-		if (!grown)
-			return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot read pending signals");
-		all = grown;
-		got = ptrace(PTRACE_PEEKSIGINFO, tid, &args, all + n);
-		if (got < 0)
-			return ck_fail_errno(err, "cannot read pending signals");
-		n += (size_t)got;
-		if (got == 0 || n > PENDING_MAX)
-			break;
-	}
-	*ret = ck_take_ptr(&all);
-	*ret_n = n;
-	return 0;
-}
-
 static int look_sched(struct engine_thread *th, struct ck_err *err)
 {
 	struct sched_param param = { 0 };
@@ -149,9 +121,6 @@ static int look_thread(struct engine_thread *th, struct ck_err *err)
 		return r;
 	if (ptrace(PTRACE_GETSIGMASK, th->tid, 8, &th->sigmask) < 0)
 		return ck_fail_errno(err, "cannot read the signal mask");
-	r = peek_siginfo(th->tid, 0, &th->pending, &th->n_pending, err);
-	if (r < 0)
-		return r;
 	if (syscall(SYS_get_robust_list, th->tid, &th->robust_list, &rlen) < 0)
 		return ck_fail_errno(err, "cannot read the robust futex list");
 	th->robust_len = rlen;
@@ -306,6 +275,21 @@ static int check_sharing(const struct engine_task *t, struct ck_err *err)
 	return 0;
 }
 
+/* The blob attaches the fate word by a number, which means another segment in another namespace. */
+static int check_ipc(const struct engine_task *t, struct ck_err *err)
+{
+	struct stat own, theirs;
+	int r;
+
+	if (stat("/proc/self/ns/ipc", &own) < 0 || fstatat(t->dirfd, "ns/ipc", &theirs, 0) < 0)
+		return ck_fail_errno(err, "cannot compare IPC namespaces");
+	if (own.st_ino == theirs.st_ino && own.st_dev == theirs.st_dev)
+		return 0;
+	r = ck_fail(err, CK_ERR_REFUSED, -EOPNOTSUPP,
+		    "cannot dump a task with an IPC namespace of its own");
+	return ck_err_hint(err, r, "run ckpt inside the container: nsenter -i -t %d", (int)t->pid);
+}
+
 static int check_task(const struct engine_dump *d, const struct engine_task *t, int own_filters,
 		      struct ck_err *err)
 {
@@ -322,7 +306,9 @@ static int check_task(const struct engine_dump *d, const struct engine_task *t, 
 		r = ck_fail(err, CK_ERR_REFUSED, -EOPNOTSUPP, "cannot dump a task with a seccomp filter");
 		return ck_err_hint(err, r, "start the job without its sandbox");
 	}
-	r = check_sharing(t, err);
+	r = check_ipc(t, err);
+	if (r == 0)
+		r = check_sharing(t, err);
 	return r < 0 ? r : check_maps(t, err);
 }
 
@@ -375,7 +361,7 @@ static int look_task(struct engine_task *t, struct ck_err *err)
 	if (r == 0)
 		r = proc_read_limits(t->dirfd, &t->limits, err);
 	if (r == 0)
-		r = peek_siginfo(t->pid, PTRACE_PEEKSIGINFO_SHARED, &t->pending, &t->n_pending, err);
+		r = engine_look_pending(t, err);
 	if (r < 0)
 		return r;
 	if (t->timers.n > PARASITE_NTIMERS)
