@@ -153,7 +153,7 @@ UNIT_SRCS := $(wildcard tests/unit/*.c)
 OWN_C := $(SRCS) $(CMDS) $(wildcard engine/pie/*.c) $(UNIT_SRCS) $(wildcard tests/jobs/*.c tests/lib/*.c tests/tools/*.c)
 OWN_H := $(filter-out build%,$(wildcard */*.h */*/*.h */*/*/*.h))
 SHELLS := $(shell git ls-files | xargs grep -lsE '^\#!.*\b(ba)?sh\b')
-LINT_TOOLS := clang-format clang-tidy cppcheck shellcheck codespell
+LINT_TOOLS := $(DEPS_LINT)
 # Flags that both compilers know, by kind of file.
 lint_flags = $(CPPFLAGS) $(if $(filter engine/pie/%,$<),$(PIE_CFLAGS),-std=gnu17 $(WARN) -fno-strict-aliasing) \
 	$(if $(filter tests/unit/%,$<),$(shell pkg-config --cflags check))
@@ -169,7 +169,7 @@ lint: lint-tools check-files check-layers check-symbols check-words check-docs c
 	$(OWN_C:%=$(L)/%.gcc) $(OWN_C:%=$(L)/%.cppcheck) $(OWN_C:%=$(L)/%.tidy)
 
 lint-tools:
-	$(Q)for t in $(LINT_TOOLS); do command -v $$t >/dev/null || { echo "make lint needs $$t: make deps" >&2; exit 1; }; done
+	$(Q)for t in $(LINT_TOOLS); do command -v $$t >/dev/null || { echo "make lint needs $$t: make deps-lint" >&2; exit 1; }; done
 
 $(L)/%.format: % .clang-format
 	$(call say,FORMAT,$<)
@@ -185,7 +185,7 @@ $(L)/%.c.tidy: %.c .clang-tidy | $(GEN:%.c=%.h)
 $(L)/%.c.cppcheck: %.c | $(GEN:%.c=%.h)
 	$(call say,CPPCHK,$<)
 	$(Q)mkdir -p $(@D) && cppcheck --quiet --enable=warning,performance,portability --error-exitcode=1 \
-		--inline-suppr --std=c11 --suppress=missingIncludeSystem -I. -D_GNU_SOURCE -D__x86_64__ $< && touch $@
+		--inline-suppr --std=c11 --suppress=missingIncludeSystem --suppress=memleak -I. -D_GNU_SOURCE -D__x86_64__ $< && touch $@
 $(L)/%.h.alone: %.h $(B)/flags | $(GEN:%.c=%.h)
 	$(call say,HEADER,$<)
 	$(Q)mkdir -p $(@D) && echo '#include "$<"' | $(CC) $(lint_flags) -MMD -MP -MF $@.d -MT $@ -x c -c -o /dev/null - && touch $@

@@ -286,7 +286,7 @@ static bool is_inside(const struct engine_thread *th, const struct proc_map *m)
 static int let_run(const struct engine_task *t, struct engine_thread *th, int tries,
 		   struct ck_err *err)
 {
-	struct timespec ts = { .tv_nsec = 10000 * (1 + tries % 16) };
+	struct timespec ts = { .tv_nsec = 10000L * (1 + tries % 16) };
 
 	if (ptrace(PTRACE_CONT, th->tid, 0, 0) < 0)
 		return 1;

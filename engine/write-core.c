@@ -103,7 +103,7 @@ static SignalQueueEntry *make_queue(const struct engine_siginfo *si, size_t n)
 		e->siginfo.len = sizeof(si[i].raw);
 		memcpy(e->siginfo.data, si[i].raw, sizeof(si[i].raw));
 	}
-	if (q->n_signals == n && q->signals[n - 1]->siginfo.len)
+	if (q->signals && q->n_signals == n && q->signals[n - 1]->siginfo.len)
 		return q;
 	signal_queue_entry__free_unpacked(q, NULL);
 	return NULL;

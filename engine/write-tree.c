@@ -180,7 +180,7 @@ int engine_fill_needs(struct engine_dump *d, struct ck_err *err)
 	n->version = 1;
 	n->arch = strdup(u.machine);
 	n->memory = d->pages * 4096;
-	n->tasks = calloc(d->n_tasks, sizeof(*n->tasks));
+	n->tasks = calloc(d->n_tasks + 1, sizeof(*n->tasks));
 	n->xstate = calloc(threads + 1, sizeof(*n->xstate));
 	if (!n->arch || !n->tasks || !n->xstate)
 		r = -ENOMEM;

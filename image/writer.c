@@ -247,7 +247,7 @@ void image_written_name(const struct image_written *f,
 {
 	image_file_name(f->kind, f->id, name);
 	if (f->kind == IMAGE_INVENTORY)
-		strcat(name, IMAGE_TMP_SUFFIX);
+		memcpy(name + strlen(name), IMAGE_TMP_SUFFIX, sizeof(IMAGE_TMP_SUFFIX));
 }
 
 static int note_file(struct image_writer *w, enum image_kind kind, unsigned int id,
