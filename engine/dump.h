@@ -14,8 +14,8 @@
 #include "base/err.h"
 #include "base/procfs.h"
 #include "engine/engine.h"
-#include "image/image.h"
 #include "engine/pie/parasite.h"
+#include "image/image.h"
 #include "image/needs.pb-c.h"
 
 struct engine_task;
@@ -24,10 +24,10 @@ struct engine_task;
 struct engine_fd {
 	const struct engine_task *task;
 	int fd;
-	struct stat st;          /* of the open file */
-	char *link;              /* /proc/PID/fd/N, raw */
+	struct stat st; /* of the open file */
+	char *link;     /* /proc/PID/fd/N, raw */
 	struct proc_fdinfo info;
-	uint32_t id;             /* of its open file description in files.img; 0 until assigned */
+	uint32_t id; /* of its open file description in files.img; 0 until assigned */
 };
 
 /* What only the thread itself can see; filled by the blob (engine/inject.c). */
@@ -46,7 +46,7 @@ struct engine_thread {
 	pid_t tid, ns_tid;
 	int dirfd; /* /proc/PID/task/TID */
 	struct engine_task *task;
-	bool seized, at_stop;            /* ours; and in a ptrace stop */
+	bool seized, at_stop; /* ours; and in a ptrace stop */
 	bool detached;
 	int deferred;                    /* a stop signal that came meanwhile, to be sent again */
 	struct user_regs_struct stopped; /* to go on with, after any stop */
@@ -73,26 +73,26 @@ struct engine_task {
 	pid_t pid, ns_pid, ns_ppid, ns_pgid, ns_sid;
 	struct engine_task *parent; /* NULL for the root */
 	bool zombie;
-	int exit_code;              /* wait status of a zombie */
-	int dirfd;                  /* /proc/PID; -EBADF for a zombie that went away */
-	int memfd;                  /* /proc/PID/mem, read and write; -EBADF for a zombie */
+	int exit_code; /* wait status of a zombie */
+	int dirfd;     /* /proc/PID; -EBADF for a zombie that went away */
+	int memfd;     /* /proc/PID/mem, read and write; -EBADF for a zombie */
 	struct proc_stat stat;
 	struct proc_status status;
-	struct proc_maps maps;      /* smaps, of the stopped task */
-	char *exe;                  /* link text */
+	struct proc_maps maps;         /* smaps, of the stopped task */
+	char *exe;                     /* link text */
 	struct engine_thread *threads; /* the leader first */
 	size_t n_threads;
 	struct engine_fd *fds;
 	size_t n_fds;
-	uint32_t *map_file_ids;     /* per mapping: id in files.img, or 0; by res_dump_maps() */
-	uint32_t exe_file_id;       /* by res_dump_maps() */
+	uint32_t *map_file_ids;        /* per mapping: id in files.img, or 0; by res_dump_maps() */
+	uint32_t exe_file_id;          /* by res_dump_maps() */
 	struct engine_inject *inject;  /* engine/inject.c */
 	struct parasite_process *view; /* what the process answered, by engine_inject(); owned */
-	uint8_t *vdso;                 /* the [vdso] mapping as it was before the injection; owned */
+	uint8_t *vdso; /* the [vdso] mapping as it was before the injection; owned */
 	size_t vdso_len;
 	const struct proc_map *vdso_map; /* in maps */
 	uint64_t *auxv;
-	size_t n_auxv;                 /* words */
+	size_t n_auxv; /* words */
 	struct proc_timers timers;
 	struct proc_limits limits;
 	int32_t oom_score_adj;
@@ -106,9 +106,9 @@ struct engine_dump {
 	struct engine_task **tasks; /* parents before children; [0] is the root */
 	size_t n_tasks;
 	struct image_writer *images;
-	CkptNeeds needs;            /* grown by engine_need_*() */
-	struct res_dump *res;       /* engine/res/ */
-	uint32_t *fate;             /* the word all blobs share; NULL until engine_inject() */
+	CkptNeeds needs;      /* grown by engine_need_*() */
+	struct res_dump *res; /* engine/res/ */
+	uint32_t *fate;       /* the word all blobs share; NULL until engine_inject() */
 	int shmid;
 	uint64_t pages;
 	const struct proc_map **shmem; /* one mapping of each shared anonymous object */
@@ -121,8 +121,9 @@ struct engine_dump {
 
 /* ---- engine/freeze.c ---- */
 /*
- * Stops the tree under opts->pid: every thread in PTRACE_EVENT_STOP, until a whole pass finds nothing
- * new. Fills d->tasks (stat, status, dirfd, memfd, threads). On failure nothing stays stopped.
+ * Stops the tree under opts->pid: every thread in PTRACE_EVENT_STOP, until a whole pass finds
+ * nothing new. Fills d->tasks (stat, status, dirfd, memfd, threads). On failure nothing stays
+ * stopped.
  */
 int engine_freeze(struct engine_dump *d, struct ck_err *err);
 /* Lets every thread go on from where it is. The threads must have their own registers. */
@@ -131,7 +132,8 @@ void engine_thaw(struct engine_dump *d);
 void engine_kill(struct engine_dump *d);
 /* Waits until a thread stops; 0 and its wait status, or -ESRCH if it ended. */
 int engine_wait_stop(struct engine_thread *th, int *ret_status);
-/* From any stop to PTRACE_EVENT_STOP without executing an instruction of the program; 0 or -errno. */
+/* From any stop to PTRACE_EVENT_STOP without executing an instruction of the program; 0 or -errno.
+ */
 int engine_event_stop(struct engine_thread *th);
 void engine_tasks_free(struct engine_dump *d);
 
@@ -147,8 +149,8 @@ int engine_look_pending(struct engine_task *t, struct ck_err *err);
 int engine_review_pending(struct engine_task *t, struct ck_err *err);
 
 /* ---- engine/inject.c ---- */
-/* Puts the blob into every thread, fills task->view and thread->view, and leaves all threads in their
- * marker call. On failure, engine_eject() has been done. */
+/* Puts the blob into every thread, fills task->view and thread->view, and leaves all threads in
+ * their marker call. On failure, engine_eject() has been done. */
 int engine_inject(struct engine_dump *d, struct ck_err *err);
 /* Takes the blob out: every thread is again as engine_freeze() left it. Keeps going on errors; the
  * first one is returned. */

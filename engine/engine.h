@@ -14,7 +14,7 @@ struct ck_err;
 struct image;
 
 enum engine_dump_flags {
-	ENGINE_LEAVE_RUNNING = 1 << 0, /* let the job go on instead of killing it */
+	ENGINE_LEAVE_RUNNING = 1 << 0,  /* let the job go on instead of killing it */
 	ENGINE_DUMP_SHELL_JOB = 1 << 1, /* a terminal as stdio is fine */
 };
 
@@ -27,7 +27,7 @@ struct engine_dump_opts {
 struct engine_dump_stats {
 	uint64_t frozen_ns; /* from the first stop to the last release (or kill) */
 	uint64_t total_ns;
-	uint64_t pages;     /* written */
+	uint64_t pages; /* written */
 	uint64_t tasks, threads;
 };
 
@@ -40,9 +40,9 @@ int engine_dump(const struct engine_dump_opts *o, struct engine_dump_stats *ret_
 		struct ck_err *err);
 
 enum engine_restore_flags {
-	ENGINE_DETACH = 1 << 0,     /* return once the job runs */
+	ENGINE_DETACH = 1 << 0,            /* return once the job runs */
 	ENGINE_RESTORE_SHELL_JOB = 1 << 1, /* the caller's terminal and session become the job's */
-	ENGINE_NO_INPLACE = 1 << 2, /* always a fresh pid namespace */
+	ENGINE_NO_INPLACE = 1 << 2,        /* always a fresh pid namespace */
 };
 
 struct engine_restore_opts {

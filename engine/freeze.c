@@ -3,13 +3,14 @@
  * Stops a tree of tasks and lets it go again.
  *
  * Invariants:
- * 1. A task is asked for its children only after all its threads have stopped: it can't fork any more,
- *    so the list is final. New threads and children are looked for until a whole pass finds none.
+ * 1. A task is asked for its children only after all its threads have stopped: it can't fork any
+ * more, so the list is final. New threads and children are looked for until a whole pass finds
+ * none.
  * 2. Until engine_inject(), nothing is changed in any task: if ckpt dies, the kernel detaches all
  *    threads and they go on.
  * 3. No cgroup freezer: it would outlive us.
- * 4. No single steps: a tracer that dies leaves the trap flag set, and the next instruction ends the
- *    job by SIGTRAP (kernel/ptrace.c:exit_ptrace() does not call ptrace_disable()).
+ * 4. No single steps: a tracer that dies leaves the trap flag set, and the next instruction ends
+ * the job by SIGTRAP (kernel/ptrace.c:exit_ptrace() does not call ptrace_disable()).
  */
 #include <elf.h>
 #include <errno.h>
@@ -145,15 +146,14 @@ static int explain_eperm(const struct engine_task *t, struct ck_err *err)
 
 static struct engine_thread *add_thread(struct engine_task *t, pid_t tid)
 {
-	struct engine_thread *grown =
-		realloc(t->threads, (t->n_threads + 1) * sizeof(*t->threads));
+	struct engine_thread *grown = realloc(t->threads, (t->n_threads + 1) * sizeof(*t->threads));
 	struct engine_thread *th;
 
 	if (!grown)
 		return NULL;
 	t->threads = grown;
 	th = &grown[t->n_threads++];
-	*th = (struct engine_thread){ .tid = tid, .task = t, .dirfd = -EBADF };
+	*th = (struct engine_thread) { .tid = tid, .task = t, .dirfd = -EBADF };
 	return th;
 }
 
@@ -165,7 +165,8 @@ static bool knows_thread(const struct engine_task *t, pid_t tid)
 	return false;
 }
 
-/* Of a thread that is listed but can't be seized: it has ended, and waits for the others or its parent. */
+/* Of a thread that is listed but can't be seized: it has ended, and waits for the others or its
+ * parent. */
 static bool has_ended(const struct engine_task *t, pid_t tid)
 {
 	CK_AUTO(fd) int dir = proc_open_tid(t->pid, tid);
@@ -215,8 +216,7 @@ static void drop_thread(struct engine_task *t, size_t i)
 {
 	if (t->threads[i].dirfd >= 0)
 		close(t->threads[i].dirfd);
-	memmove(&t->threads[i], &t->threads[i + 1],
-		(t->n_threads - i - 1) * sizeof(*t->threads));
+	memmove(&t->threads[i], &t->threads[i + 1], (t->n_threads - i - 1) * sizeof(*t->threads));
 	t->n_threads--;
 }
 
@@ -298,8 +298,9 @@ static int let_run(const struct engine_task *t, struct engine_thread *th, int tr
 }
 
 /*
- * A thread inside the vDSO is let run until it is found elsewhere: that code belongs to this kernel,
- * and will be another's at the restore. Returns how many threads ran: they may have made others.
+ * A thread inside the vDSO is let run until it is found elsewhere: that code belongs to this
+ * kernel, and will be another's at the restore. Returns how many threads ran: they may have made
+ * others.
  */
 static int leave_vdso(struct engine_task *t, struct ck_err *err)
 {
@@ -412,7 +413,9 @@ static int add_task(struct engine_dump *d, struct engine_task *parent, pid_t pid
 
 	if (!t)
 		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot remember task %d", (int)pid);
-	*t = (struct engine_task){ .pid = pid, .parent = parent, .dirfd = -EBADF, .memfd = -EBADF };
+	*t = (struct engine_task) {
+		.pid = pid, .parent = parent, .dirfd = -EBADF, .memfd = -EBADF
+	};
 	if (pid == getpid())
 		return ck_fail(err, CK_ERR_REFUSED, -EINVAL, "ckpt itself belongs to the tree");
 	t->dirfd = proc_open_pid(pid);
@@ -579,7 +582,8 @@ int engine_freeze(struct engine_dump *d, struct ck_err *err)
 		if (r == 0)
 			return 0;
 		engine_thaw(d);
-		/* A vfork() parent waits uninterruptibly until its child, which we stopped, execs. */
+		/* A vfork() parent waits uninterruptibly until its child, which we stopped, execs.
+		 */
 		if (r != -EAGAIN || now_ms() > deadline)
 			break;
 		engine_tasks_free(d);

@@ -2,20 +2,24 @@
 /*
  * Puts the parasite blob into every thread of a stopped tree, and takes it out again.
  *
- * The protocol, per task. ckpt may be killed between any two steps; what then happens stands behind.
+ * The protocol, per task. ckpt may be killed between any two steps; what then happens stands
+ * behind.
  *  1. A stub is written into the vDSO's dead bytes: behind its only loaded segment, where section
  *     headers and padding lie, which nothing executes.          -> nothing: nobody is in it
- *  2. The host thread's registers are pointed at the stub in one PTRACE_SETREGS; only then its signals
- *     are blocked.                                -> the stub maps, unmaps, and goes back by itself
+ *  2. The host thread's registers are pointed at the stub in one PTRACE_SETREGS; only then its
+ * signals are blocked.                                -> the stub maps, unmaps, and goes back by
+ * itself
  *  3. The host maps the area and is caught in the stub's marker call. Code, slots and ways back are
  *     written into the area.                                      -> the stub unmaps and goes back
- *  4. Every thread's registers are pointed at the blob, with its slot.  -> the blob goes back by itself
+ *  4. Every thread's registers are pointed at the blob, with its slot.  -> the blob goes back by
+ * itself
  *  5. All threads are caught in the blob's marker call, where they stay during the dump.
- *                                       -> the blob looks at the shared word: goes back, or ends itself
- *  6. Ejection: a thread is pointed at its way back, then gets its mask, then its registers; the host,
- *     last, unmaps word and area by the stub's own instruction before.   -> each point is a way back
- * Registers that ckpt gives back itself carry orig_rax, so that the kernel restarts interrupted calls
- * as after any stop.
+ *                                       -> the blob looks at the shared word: goes back, or ends
+ * itself
+ *  6. Ejection: a thread is pointed at its way back, then gets its mask, then its registers; the
+ * host, last, unmaps word and area by the stub's own instruction before.   -> each point is a way
+ * back Registers that ckpt gives back itself carry orig_rax, so that the kernel restarts
+ * interrupted calls as after any stop.
  */
 #include <elf.h>
 #include <errno.h>
@@ -38,11 +42,11 @@
 extern const uint8_t pie_parasite_start[], pie_parasite_end[];
 
 struct engine_inject {
-	uint64_t dead;      /* address of the stub in the task's vDSO */
+	uint64_t dead; /* address of the stub in the task's vDSO */
 	uint8_t original[sizeof(((struct arch_stub *)0)->code)];
 	struct arch_stub stub;
-	bool written;       /* the stub stands in the vDSO */
-	uint64_t area;      /* 0 until the host has mapped it */
+	bool written;  /* the stub stands in the vDSO */
+	uint64_t area; /* 0 until the host has mapped it */
 	size_t area_len, process_off, slots_off;
 };
 
@@ -78,8 +82,9 @@ static int set_mask(const struct engine_thread *th, uint64_t mask)
 }
 
 /*
- * Lets a thread run to its next system call stop. All its signals are blocked; only a stop signal can
- * come in between, and is kept for later. Returns PTRACE_SYSCALL_INFO_ENTRY or _EXIT, or -errno.
+ * Lets a thread run to its next system call stop. All its signals are blocked; only a stop signal
+ * can come in between, and is kept for later. Returns PTRACE_SYSCALL_INFO_ENTRY or _EXIT, or
+ * -errno.
  */
 static int run_to_syscall_stop(struct engine_thread *th, struct __ptrace_syscall_info *ret_info)
 {
@@ -93,7 +98,8 @@ static int run_to_syscall_stop(struct engine_thread *th, struct __ptrace_syscall
 		if (r < 0)
 			return r;
 		if (WSTOPSIG(status) == (SIGTRAP | 0x80)) {
-			if (ptrace(PTRACE_GET_SYSCALL_INFO, th->tid, sizeof(*ret_info), ret_info) < 0)
+			if (ptrace(PTRACE_GET_SYSCALL_INFO, th->tid, sizeof(*ret_info), ret_info) <
+			    0)
 				return -errno;
 			return ret_info->op;
 		}
@@ -131,8 +137,8 @@ static int aim(struct engine_thread *th, uint64_t rip, uint64_t rdi)
 }
 
 /*
- * Makes the host execute one system call by the instruction at insn, behind which its way back stands.
- * It is left in the call's exit stop.
+ * Makes the host execute one system call by the instruction at insn, behind which its way back
+ * stands. It is left in the call's exit stop.
  */
 static int remote_call(struct engine_thread *th, uint64_t insn, long nr, uint64_t a, uint64_t b)
 {
@@ -227,8 +233,9 @@ static int map_area(struct engine_task *t, struct ck_err *err)
 		r = ck_fail(err, CK_ERR_REFUSED, (int)(long)regs.rdi,
 			    "cannot map %zu KiB of executable memory in the task: %s",
 			    in->area_len / 1024, strerror(-(int)(long)regs.rdi));
-		return ck_err_hint(err, r, "raise its address space limit (ulimit -v), or allow "
-					   "writable and executable memory");
+		return ck_err_hint(err, r,
+				   "raise its address space limit (ulimit -v), or allow "
+				   "writable and executable memory");
 	}
 	in->area = regs.rdi;
 	return 0;
@@ -293,7 +300,8 @@ static int fill_area(struct engine_dump *d, struct engine_task *t, struct ck_err
 	memcpy(buf, pie_parasite_start, code);
 	fill_process(d, t, (void *)(buf + in->process_off));
 	for (size_t i = 0; i < t->n_threads && r == 0; i++)
-		r = fill_slot(t, i, (void *)(buf + in->slots_off + i * sizeof(struct parasite_slot)));
+		r = fill_slot(t, i,
+			      (void *)(buf + in->slots_off + i * sizeof(struct parasite_slot)));
 	if (r < 0)
 		return ck_fail(err, CK_ERR_BUG, r, "a way back is larger than its buffer");
 	r = ck_pwrite_full(t->memfd, buf, in->area_len, (off_t)in->area);
@@ -351,8 +359,8 @@ static int read_answers(struct engine_task *t, struct ck_err *err)
 	t->view = malloc(sizeof(*t->view));
 	if (!t->view)
 		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot read the blob's answers");
-	if (ck_pread_full(t->memfd, t->view, sizeof(*t->view), (off_t)(in->area + in->process_off)) !=
-	    sizeof(*t->view))
+	if (ck_pread_full(t->memfd, t->view, sizeof(*t->view),
+			  (off_t)(in->area + in->process_off)) != sizeof(*t->view))
 		return ck_fail(err, CK_ERR_SYS, -EIO, "cannot read the blob's answers");
 	p = t->view;
 	if (p->error)
@@ -362,8 +370,8 @@ static int read_answers(struct engine_task *t, struct ck_err *err)
 		struct engine_thread_view *v = &t->threads[i].view;
 		CK_AUTO(free) struct parasite_slot *s = malloc(sizeof(*s));
 
-		if (!s || ck_pread_full(t->memfd, s, sizeof(*s), (off_t)slot_addr(in, i)) !=
-				  sizeof(*s))
+		if (!s ||
+		    ck_pread_full(t->memfd, s, sizeof(*s), (off_t)slot_addr(in, i)) != sizeof(*s))
 			return ck_fail(err, CK_ERR_SYS, -EIO, "cannot read the blob's answers");
 		v->sas_sp = s->sas_sp;
 		v->sas_size = s->sas_size;
@@ -460,7 +468,8 @@ static int host_unmap(struct engine_task *t)
 
 	if (!in->area)
 		return 0;
-	if (ck_pread_full(t->memfd, &p, sizeof(p), (off_t)(in->area + in->process_off)) == sizeof(p) &&
+	if (ck_pread_full(t->memfd, &p, sizeof(p), (off_t)(in->area + in->process_off)) ==
+		    sizeof(p) &&
 	    p.shm > 0)
 		r = remote_call(host, insn, SYS_shmdt, (uint64_t)p.shm, 0);
 	if (r == 0)

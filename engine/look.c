@@ -59,8 +59,9 @@ static int look_rseq(struct engine_thread *th, struct ck_err *err)
 	if (ptrace(PTRACE_GET_RSEQ_CONFIGURATION, th->tid, sizeof(conf), &conf) < 0) {
 		int r = ck_fail_errno(err, "cannot read the rseq registration");
 
-		return ck_err_hint(err, r, "needs Linux 5.13, or start the job with "
-					   "GLIBC_TUNABLES=glibc.pthread.rseq=0");
+		return ck_err_hint(err, r,
+				   "needs Linux 5.13, or start the job with "
+				   "GLIBC_TUNABLES=glibc.pthread.rseq=0");
 	}
 	th->rseq_addr = conf.rseq_abi_pointer;
 	th->rseq_size = conf.rseq_abi_size;
@@ -68,7 +69,8 @@ static int look_rseq(struct engine_thread *th, struct ck_err *err)
 	th->rseq_flags = conf.flags;
 	if (!th->rseq_addr)
 		return 0;
-	if (ck_pread_full(memfd, &cs_addr, 8, (off_t)(th->rseq_addr + offsetof(struct rseq, rseq_cs))) != 8)
+	if (ck_pread_full(memfd, &cs_addr, 8,
+			  (off_t)(th->rseq_addr + offsetof(struct rseq, rseq_cs))) != 8)
 		return ck_fail(err, CK_ERR_REFUSED, -EFAULT, "the rseq area can't be read");
 	if (!cs_addr || ck_pread_full(memfd, &cs, sizeof(cs), (off_t)cs_addr) != sizeof(cs))
 		return 0;
@@ -187,7 +189,8 @@ static const struct {
 	{ PROC_VM_HUGETLB, "a huge page mapping", "run the job without MAP_HUGETLB" },
 	{ PROC_VM_UFFD_MISSING | PROC_VM_UFFD_WP | PROC_VM_UFFD_MINOR, "userfaultfd memory",
 	  "the job handles page faults of its own" },
-	{ PROC_VM_SHSTK, "a shadow stack", "start the job with "
+	{ PROC_VM_SHSTK, "a shadow stack",
+	  "start the job with "
 	  "GLIBC_TUNABLES=glibc.cpu.hwcaps=-SHSTK" },
 	{ PROC_VM_SEALED, "a sealed mapping", "start the job without memory sealing" },
 	{ PROC_VM_DROPPABLE, "a droppable mapping", "it belongs to getrandom(2) in the vDSO" },
@@ -225,7 +228,8 @@ uint32_t engine_map_status(const struct proc_map *m)
 	if (m->name[0] == '/' && strncmp(m->name, "/memfd:", 7) != 0 &&
 	    strncmp(m->name, "/SYSV", 5) != 0 && strcmp(m->name, "/[aio]") != 0 &&
 	    strcmp(m->name, "/anon_hugepage") != 0 && strcmp(m->name, "/secretmem") != 0)
-		return IMAGE_VMA_REGULAR | (m->shared ? IMAGE_VMA_FILE_SHARED : IMAGE_VMA_FILE_PRIVATE);
+		return IMAGE_VMA_REGULAR |
+		       (m->shared ? IMAGE_VMA_FILE_SHARED : IMAGE_VMA_FILE_PRIVATE);
 	return 0;
 }
 
@@ -237,7 +241,8 @@ static int check_maps(const struct engine_task *t, struct ck_err *err)
 
 		if (!status)
 			return refuse_map(m, "this kind of memory",
-					  "SysV, memfd, AIO and secret memory can't be kept yet", err);
+					  "SysV, memfd, AIO and secret memory can't be kept yet",
+					  err);
 		if (status & (IMAGE_VMA_VVAR | IMAGE_VMA_VSYSCALL))
 			continue;
 		for (size_t k = 0; k < CK_ARRAY_SIZE(refused_flags); k++)
@@ -256,7 +261,9 @@ static const struct {
 	int type;
 	const char *what;
 } shareable[] = {
-	{ 1, "its memory" }, { 2, "its descriptors" }, { 3, "its current directory" },
+	{ 1, "its memory" },
+	{ 2, "its descriptors" },
+	{ 3, "its current directory" },
 	{ 4, "its signal actions" },
 };
 
@@ -269,8 +276,9 @@ static int check_sharing(const struct engine_task *t, struct ck_err *err)
 					"cannot dump a process that shares %s with its parent",
 					shareable[i].what);
 
-			return ck_err_hint(err, r, "made by clone(2) with CLONE_VM, CLONE_FILES, "
-						   "CLONE_FS or CLONE_SIGHAND; use threads or fork");
+			return ck_err_hint(err, r,
+					   "made by clone(2) with CLONE_VM, CLONE_FILES, "
+					   "CLONE_FS or CLONE_SIGHAND; use threads or fork");
 		}
 	return 0;
 }
@@ -302,8 +310,10 @@ static int check_task(const struct engine_dump *d, const struct engine_task *t, 
 	if (t->zombie)
 		return 0;
 	/* As many filters as ours: they are the container's, and there again at restore. */
-	if (t->status.seccomp == 1 || (t->status.seccomp == 2 && t->status.seccomp_filters > own_filters)) {
-		r = ck_fail(err, CK_ERR_REFUSED, -EOPNOTSUPP, "cannot dump a task with a seccomp filter");
+	if (t->status.seccomp == 1 ||
+	    (t->status.seccomp == 2 && t->status.seccomp_filters > own_filters)) {
+		r = ck_fail(err, CK_ERR_REFUSED, -EOPNOTSUPP,
+			    "cannot dump a task with a seccomp filter");
 		return ck_err_hint(err, r, "start the job without its sandbox");
 	}
 	r = check_ipc(t, err);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Private pages from /proc/PID/pagemap: see pagemap.h. PAGEMAP_SCAN jumps over what was never touched;
- * before it the kernel has a word for every page, Documentation/admin-guide/mm/pagemap.rst.
+ * Private pages from /proc/PID/pagemap: see pagemap.h. PAGEMAP_SCAN jumps over what was never
+ * touched; before it the kernel has a word for every page,
+ * Documentation/admin-guide/mm/pagemap.rst.
  */
 #include "engine/pagemap.h"
 

@@ -10,8 +10,8 @@ struct ck_err;
 /*
  * Calls fn for each run of pages in [start, end) that are private to the task, whether in memory or
  * swapped out: not those of a mapped file that nobody wrote to, and (where the kernel can tell) not
- * the shared zero page. pagemap is an open /proc/PID/pagemap. Stops at a negative return of fn, which
- * it returns.
+ * the shared zero page. pagemap is an open /proc/PID/pagemap. Stops at a negative return of fn,
+ * which it returns.
  */
 int engine_private_pages(int pagemap, uint64_t start, uint64_t end,
 			 int (*fn)(uint64_t start, uint64_t end, void *arg, struct ck_err *err),

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * core-*.img: registers, signals, timers, credentials, limits of each thread and process. Messages are
- * put together from memory of their own, which core_free() gives back with protobuf-c's own walk.
+ * core-*.img: registers, signals, timers, credentials, limits of each thread and process. Messages
+ * are put together from memory of their own, which core_free() gives back with protobuf-c's own
+ * walk.
  */
 #include <errno.h>
 #include <signal.h>
@@ -23,12 +24,12 @@ static void core_free(CoreEntry *c)
 CK_DEFINE_AUTO(core, CoreEntry *, core_free);
 
 /* A zeroed message of type T, initialised; NULL without memory. */
-#define NEW(T, init)                                                                               \
-	({                                                                                         \
-		T *new_ = malloc(sizeof(T));                                                       \
-		if (new_)                                                                          \
-			init(new_);                                                                \
-		new_;                                                                              \
+#define NEW(T, init)                         \
+	({                                   \
+		T *new_ = malloc(sizeof(T)); \
+		if (new_)                    \
+			init(new_);          \
+		new_;                        \
 	})
 
 static int no_memory(struct ck_err *err)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * What stands once in an image: pstree, kernel object ids, the inventory, the clocks, and our own needs
- * as far as they don't come from descriptors and files.
+ * What stands once in an image: pstree, kernel object ids, the inventory, the clocks, and our own
+ * needs as far as they don't come from descriptors and files.
  */
 #include <errno.h>
 #include <stdio.h>

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The parasite blob: see parasite.h. Runs in a stopped thread of somebody else's program, without libc
- * and without touching vector registers. It makes no system call that blocks or that overwrites the
- * thread's restart block (nanosleep, poll, futex ...), since the interrupted call may still need it.
+ * The parasite blob: see parasite.h. Runs in a stopped thread of somebody else's program, without
+ * libc and without touching vector registers. It makes no system call that blocks or that
+ * overwrites the thread's restart block (nanosleep, poll, futex ...), since the interrupted call
+ * may still need it.
  */
 #include "engine/pie/parasite.h"
 
@@ -35,18 +36,24 @@ __asm__(".section .text.entry,\"ax\"\n"
 	".hidden pie_entry\n"
 	"pie_entry:\n"
 	"	mov %rdi, %rbx\n"
-	"	mov $" STR(__NR_rt_sigprocmask) ", %eax\n"
-	"	mov $2, %edi\n" /* SIG_SETMASK */
-	"	lea " STR(PARASITE_STACK) "(%rbx), %rsi\n" /* &slot->all */
-	"	mov $0, %edx\n"
-	"	mov $8, %r10d\n"
-	"	syscall\n"
-	"	mov %rbx, %rdi\n"
-	"	lea " STR(PARASITE_STACK) "(%rbx), %rsp\n"
-	"	cld\n"
-	"	call parasite_main\n"
-	"	ud2\n"
-	".text\n");
+	"	mov $" STR(
+		__NR_rt_sigprocmask) ", %eax\n"
+				     "	mov $2, %edi\n" /* SIG_SETMASK */
+				     "	lea " STR(
+					     PARASITE_STACK) "(%rbx), %rsi\n" /* &slot->all */
+							     "	mov $0, %edx\n"
+							     "	mov $8, %r10d\n"
+							     "	syscall\n"
+							     "	mov %rbx, %rdi\n"
+							     "	lea " STR(
+								     PARASITE_STACK) "(%rbx), "
+										     "%rsp\n"
+										     "	cld\n"
+										     "	call "
+										     "parasite_"
+										     "main\n"
+										     "	ud2\n"
+										     ".text\n");
 
 void parasite_main(struct parasite_slot *s);
 
@@ -132,7 +139,10 @@ static int is_ended(const struct parasite_slot *s)
 static void jump(uint64_t to, uint64_t flags, uint64_t rdi) __attribute__((noreturn));
 static void jump(uint64_t to, uint64_t flags, uint64_t rdi)
 {
-	__asm__ volatile("push %0\n\tpopfq\n\tjmp *%1" : : "r"(flags), "r"(to), "D"(rdi) : "memory");
+	__asm__ volatile("push %0\n\tpopfq\n\tjmp *%1"
+			 :
+			 : "r"(flags), "r"(to), "D"(rdi)
+			 : "memory");
 	__builtin_unreachable();
 }
 

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What ckpt and the parasite blob share. The blob runs in every thread of a job that is being
- * dumped, out of an area that a stub in the vDSO's dead bytes has mapped (engine/inject.c). Layout of
- * the area: the blob's code, struct parasite_process, one struct parasite_slot per thread.
+ * dumped, out of an area that a stub in the vDSO's dead bytes has mapped (engine/inject.c). Layout
+ * of the area: the blob's code, struct parasite_process, one struct parasite_slot per thread.
  *
- * The blob answers what only the thread itself can see, then makes a marker system call. ckpt holds it
- * at the entry stop of that call for the rest of the dump, and then gives the thread its registers
- * back. If ckpt dies instead, the call simply returns, and the blob finds its own way: back to where
- * the thread was, or, once the image is durable, to the end of the process.
+ * The blob answers what only the thread itself can see, then makes a marker system call. ckpt holds
+ * it at the entry stop of that call for the rest of the dump, and then gives the thread its
+ * registers back. If ckpt dies instead, the call simply returns, and the blob finds its own way:
+ * back to where the thread was, or, once the image is durable, to the end of the process.
  */
 #ifndef CK_PIE_PARASITE_H
 #define CK_PIE_PARASITE_H
@@ -38,18 +38,18 @@ struct parasite_timer {
 /* Process-wide answers, given by the host thread. */
 struct parasite_process {
 	/* in */
-	int32_t shmid;        /* of the page with the shared word */
+	int32_t shmid; /* of the page with the shared word */
 	uint32_t n_threads;
-	uint64_t stub_leave;  /* unmaps the area and restores the host's registers */
+	uint64_t stub_leave; /* unmaps the area and restores the host's registers */
 	uint64_t area;
-	uint64_t query_sigs;  /* bit n-1: ask for signal n's action */
+	uint64_t query_sigs; /* bit n-1: ask for signal n's action */
 	uint32_t n_timers;
 	uint32_t pad;
 	/* out */
-	int64_t shm;          /* where the word is, or -errno */
-	uint32_t left;        /* threads that have taken the way back */
-	int32_t error;        /* first failing query: -errno ... */
-	int32_t error_call;   /* ... and its system call number */
+	int64_t shm;        /* where the word is, or -errno */
+	uint32_t left;      /* threads that have taken the way back */
+	int32_t error;      /* first failing query: -errno ... */
+	int32_t error_call; /* ... and its system call number */
 	uint32_t dumpable, thp_disabled, subreaper, securebits, timerslack;
 	uint64_t brk;
 	int64_t monotonic_sec, monotonic_nsec, boottime_sec, boottime_nsec;

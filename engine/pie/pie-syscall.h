@@ -21,9 +21,9 @@ static inline long pie_syscall6(long nr, long a, long b, long c, long d, long e,
 #define pie_syscall1(nr, a) pie_syscall6(nr, (long)(a), 0, 0, 0, 0, 0)
 #define pie_syscall2(nr, a, b) pie_syscall6(nr, (long)(a), (long)(b), 0, 0, 0, 0)
 #define pie_syscall3(nr, a, b, c) pie_syscall6(nr, (long)(a), (long)(b), (long)(c), 0, 0, 0)
-#define pie_syscall4(nr, a, b, c, d)                                                               \
+#define pie_syscall4(nr, a, b, c, d) \
 	pie_syscall6(nr, (long)(a), (long)(b), (long)(c), (long)(d), 0, 0)
-#define pie_syscall5(nr, a, b, c, d, e)                                                            \
+#define pie_syscall5(nr, a, b, c, d, e) \
 	pie_syscall6(nr, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), 0)
 
 #endif

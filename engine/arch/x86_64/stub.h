@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Code emitted for a stopped thread of the job: it must find its own way back at any instant. It uses
- * only mov, lea, syscall and jmp, so it changes no flags, no vector register and no byte of the
- * thread's stack.
+ * Code emitted for a stopped thread of the job: it must find its own way back at any instant. It
+ * uses only mov, lea, syscall and jmp, so it changes no flags, no vector register and no byte of
+ * the thread's stack.
  */
 #ifndef CK_ENGINE_ARCH_X86_64_STUB_H
 #define CK_ENGINE_ARCH_X86_64_STUB_H
@@ -15,9 +15,9 @@
 #define ARCH_USER_RFLAGS 0x40cd5ull /* CF PF AF ZF SF DF OF AC */
 
 /*
- * The way back: takes the thread's stack, puts its signal mask back, then all its registers, and jumps
- * to where it was. Flags are the caller's matter. Position independent. Returns the bytes used, or 0
- * if size is too small.
+ * The way back: takes the thread's stack, puts its signal mask back, then all its registers, and
+ * jumps to where it was. Flags are the caller's matter. Position independent. Returns the bytes
+ * used, or 0 if size is too small.
  */
 size_t arch_emit_back(uint8_t *buf, size_t size, const struct user_regs_struct *regs,
 		      uint64_t sigmask);
@@ -30,8 +30,8 @@ struct arch_stub {
 };
 
 /*
- * The stub: maps area_len bytes, makes the marker call with the result in rdi, and if nobody catches
- * it there, falls into leave.
+ * The stub: maps area_len bytes, makes the marker call with the result in rdi, and if nobody
+ * catches it there, falls into leave.
  */
 void arch_stub_build(struct arch_stub *ret, const struct user_regs_struct *regs, uint64_t sigmask,
 		     size_t area_len, int marker);
@@ -45,9 +45,10 @@ enum arch_interrupted {
 };
 
 /*
- * A thread stopped by PTRACE_INTERRUPT. *regs as PTRACE_GETREGS gave them are completed, so that going
- * on with them re-issues an interrupted call as after any stop, even a call that answers a stop with
- * EINTR. *ret_resume re-issues it without the kernel's help, *ret_ended ends it with EINTR.
+ * A thread stopped by PTRACE_INTERRUPT. *regs as PTRACE_GETREGS gave them are completed, so that
+ * going on with them re-issues an interrupted call as after any stop, even a call that answers a
+ * stop with EINTR. *ret_resume re-issues it without the kernel's help, *ret_ended ends it with
+ * EINTR.
  */
 enum arch_interrupted arch_interrupted_call(struct user_regs_struct *regs,
 					    struct user_regs_struct *ret_resume,
