@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Restore of files that travelled in the image because no name led to them (ghost.c): each is made
+ * once, without a name again, and all descriptions and mappings of it are opened through /proc. It
+ * is made where it was, so that it has the same file system, or else in a directory for temporary
+ * files. Its mode is set last: until then it must be possible to open it.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/auto.h"
+#include "base/fd.h"
+#include "engine/res/res.h"
+#include "image/ghost-file.pb-c.h"
+#include "image/remap-file-path.pb-c.h"
+
+enum { COPY_CHUNK = 1 << 18 };
+
+struct res_carried {
+	uint32_t id;
+	struct image_entries e; /* e.m[0] is the ghost_file_entry */
+	int fd;                 /* once made: readable and writable, without a name */
+};
+
+static const GhostFileEntry *head_of(const struct res_carried *c)
+{
+	return (const GhostFileEntry *)c->e.m[0];
+}
+
+mode_t res_carried_mode(const struct res_carried *c)
+{
+	return head_of(c)->mode;
+}
+
+/* ---- load ---- */
+
+static int check_carried(const struct res_carried *c, struct ck_err *err)
+{
+	const GhostFileEntry *h;
+
+	if (c->e.n == 0)
+		return ck_fail(err, CK_ERR_IMAGE, -EINVAL, "is empty");
+	h = head_of(c);
+	if (!S_ISREG(h->mode) && !S_ISDIR(h->mode) && !S_ISFIFO(h->mode))
+		return ck_fail(err, CK_ERR_HOST, -EOPNOTSUPP,
+			       "holds a kind of file that can't be made (mode %o)", h->mode);
+	if (!h->has_chunks || !h->chunks)
+		return c->e.n == 1 ? 0 : ck_fail(err, CK_ERR_IMAGE, -EINVAL, "has odd entries");
+	if (!h->has_size || h->size > INT64_MAX)
+		return ck_fail(err, CK_ERR_IMAGE, -EINVAL, "has no size");
+	for (size_t i = 1; i < c->e.n; i++) {
+		const GhostChunkEntry *k = (const GhostChunkEntry *)c->e.m[i];
+
+		if (k->len != c->e.raw_len[i] || k->off > h->size || k->len > h->size - k->off)
+			return ck_fail(err, CK_ERR_IMAGE, -EINVAL, "has a chunk outside of it");
+	}
+	return 0;
+}
+
+static int get_carried(struct engine_restore *r, uint32_t id, struct res_carried **ret,
+		       struct ck_err *err)
+{
+	struct res_restore *res = r->res;
+	struct res_carried **grown, *c;
+	int e;
+
+	for (size_t i = 0; i < res->n_carried; i++)
+		if (res->carried[i]->id == id) {
+			*ret = res->carried[i];
+			return 0;
+		}
+	grown = reallocarray(res->carried, res->n_carried + 1, sizeof(*grown));
+	if (grown)
+		res->carried = grown;
+	c = grown ? calloc(1, sizeof(*c)) : NULL;
+	if (!c)
+		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot remember a carried file");
+	c->id = id;
+	c->fd = -EBADF;
+	res->carried[res->n_carried++] = c;
+	e = image_read_all(r->image, IMAGE_GHOST_FILE, id, &c->e, err);
+	if (e == 0)
+		e = check_carried(c, err);
+	*ret = c;
+	return e < 0 ? ck_err_at(err, e, "ghost-file-%x.img", id) : 0;
+}
+
+static int load_remap(struct engine_restore *r, const RemapFilePathEntry *m, struct ck_err *err)
+{
+	struct res_rfile *f = res_rfile_find(r, m->orig_id);
+	bool ghost = m->has_remap_type ? m->remap_type == REMAP_TYPE__GHOST
+				       : (m->remap_id & 1u << 31) != 0;
+
+	if (!f || !f->fe->reg)
+		return ck_fail(err, CK_ERR_IMAGE, -EINVAL, "file %u of remap-fpath.img is no file",
+			       m->orig_id);
+	if (!ghost)
+		return ck_fail(err, CK_ERR_HOST, -EOPNOTSUPP,
+			       "cannot restore %s, which was dumped as a link of another file",
+			       f->fe->reg->name);
+	if (f->carried)
+		return ck_fail(err, CK_ERR_IMAGE, -EEXIST, "file %u is carried twice", m->orig_id);
+	return get_carried(r, m->has_remap_type ? m->remap_id : m->remap_id & ~(1u << 31),
+			   &f->carried, err);
+}
+
+int res_carried_load(struct engine_restore *r, struct ck_err *err)
+{
+	int ret = res_read_all(r, IMAGE_REMAP_FPATH, &r->res->remaps, err);
+
+	for (size_t i = 0; ret == 0 && i < r->res->remaps.n; i++)
+		ret = load_remap(r, (const RemapFilePathEntry *)r->res->remaps.m[i], err);
+	return ret;
+}
+
+/* ---- open ---- */
+
+static int make_regular(const char *dir)
+{
+	CK_AUTO(free) char *name = NULL;
+	int fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+	if (fd >= 0)
+		return fd;
+	/* NFS and FUSE have no O_TMPFILE. */
+	if (asprintf(&name, "%s/.ckpt-XXXXXX", dir) < 0)
+		return -1;
+	fd = mkostemp(name, O_CLOEXEC);
+	if (fd >= 0)
+		unlink(name);
+	return fd;
+}
+
+/* What has no O_TMPFILE gets a name for a moment, inside a directory that nobody else looks into.
+ */
+static int make_other(const char *dir, mode_t mode)
+{
+	CK_AUTO(free) char *name = NULL;
+	CK_AUTO(free) char *inner = NULL;
+	int fd = -1;
+
+	if (asprintf(&name, "%s/.ckpt-XXXXXX", dir) < 0) {
+		name = NULL;
+		return -1;
+	}
+	if (!mkdtemp(name))
+		return -1;
+	if (S_ISDIR(mode)) {
+		fd = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	} else if (asprintf(&inner, "%s/fifo", name) < 0) {
+		inner = NULL;
+	} else if (mkfifo(inner, 0600) == 0) {
+		fd = open(inner, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+		unlink(inner);
+	}
+	rmdir(name);
+	return fd;
+}
+
+static int make_in(const char *dir, mode_t mode)
+{
+	return S_ISREG(mode) ? make_regular(dir) : make_other(dir, mode);
+}
+
+/* Near its old place, else where temporary files go. */
+static int make(const struct res_carried *c, const char *path, struct ck_err *err)
+{
+	const mode_t mode = head_of(c)->mode;
+	const char *const others[] = { secure_getenv("TMPDIR"), "/tmp", "/var/tmp" };
+	const char *slash = strrchr(path, '/');
+	CK_AUTO(free) char *dir = strndup(path, slash > path ? (size_t)(slash - path) : 1);
+	int fd = dir ? make_in(dir, mode) : -1, r;
+
+	for (size_t i = 0; fd < 0 && i < CK_ARRAY_SIZE(others); i++)
+		if (others[i] && others[i][0] == '/')
+			fd = make_in(others[i], mode);
+	if (fd >= 0)
+		return fd;
+	r = ck_fail_errno(err, "cannot make the deleted file %s again", path);
+	return ck_err_hint(err, r, "set TMPDIR to a directory that can be written to");
+}
+
+static int copy(int in, uint64_t in_off, int out, uint64_t off, uint64_t len, void *buf,
+		struct ck_err *err)
+{
+	while (len > 0) {
+		size_t want = len < COPY_CHUNK ? (size_t)len : COPY_CHUNK;
+		ssize_t n = ck_pread_full(in, buf, want, (off_t)in_off);
+		int r;
+
+		if (n < 0 || (size_t)n < want)
+			return ck_fail(err, CK_ERR_IMAGE, n < 0 ? (int)n : -EIO,
+				       "a carried file can't be read");
+		r = ck_pwrite_full(out, buf, want, (off_t)off);
+		if (r < 0)
+			return ck_fail(err, CK_ERR_SYS, r, "cannot write a carried file");
+		in_off += want;
+		off += want;
+		len -= want;
+	}
+	return 0;
+}
+
+static int fill(struct engine_restore *r, const struct res_carried *c, int fd, struct ck_err *err)
+{
+	const GhostFileEntry *h = head_of(c);
+	CK_AUTO(free) void *buf = malloc(COPY_CHUNK);
+	CK_AUTO(fd) int in = image_open_fd(r->image, IMAGE_GHOST_FILE, c->id, err);
+	int ret = 0;
+
+	if (in < 0)
+		return in;
+	if (!buf)
+		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot write a carried file");
+	if (!h->has_chunks || !h->chunks)
+		return copy(in, c->e.raw_off[0], fd, 0, c->e.raw_len[0], buf, err);
+	if (ftruncate(fd, (off_t)h->size) < 0)
+		return ck_fail_errno(err, "cannot make a carried file of %llu bytes",
+				     (unsigned long long)h->size);
+	for (size_t i = 1; i < c->e.n && ret == 0; i++) {
+		const GhostChunkEntry *k = (const GhostChunkEntry *)c->e.m[i];
+
+		ret = copy(in, c->e.raw_off[i], fd, k->off, k->len, buf, err);
+	}
+	return ret;
+}
+
+int res_carried_open(struct engine_restore *r, struct res_carried *c, const char *path, int flags,
+		     int *ret_fd, struct ck_err *err)
+{
+	CK_AUTO(fd) int fd = -EBADF;
+	char link[40];
+	int ret;
+
+	if (c->fd < 0) {
+		fd = make(c, path, err);
+		if (fd < 0)
+			return fd;
+		ret = S_ISREG(head_of(c)->mode) ? fill(r, c, fd, err) : 0;
+		if (ret < 0)
+			return ret;
+		c->fd = ck_take_fd(&fd);
+	}
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", c->fd);
+	/* The link of /proc has to be followed. */
+	flags &= ~O_NOFOLLOW;
+	fd = open(link, flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	if (fd < 0)
+		return ck_fail_errno(err, "cannot open the deleted file %s again", path);
+	*ret_fd = ck_take_fd(&fd);
+	return 0;
+}
+
+/* The owner may be somebody who doesn't exist in our user namespace: then the file is ours. */
+static void give_away(const struct res_carried *c)
+{
+	const GhostFileEntry *h = head_of(c);
+	struct timespec times[2] = { { 0 }, { 0 } };
+
+	if (geteuid() == 0 && fchown(c->fd, h->uid, h->gid) < 0)
+		errno = 0;
+	(void)!fchmod(c->fd, h->mode & 07777);
+	if (!h->atim || !h->mtim)
+		return;
+	times[0].tv_sec = (time_t)h->atim->tv_sec;
+	times[0].tv_nsec = (long)(h->atim->tv_usec % 1000000) * 1000;
+	times[1].tv_sec = (time_t)h->mtim->tv_sec;
+	times[1].tv_nsec = (long)(h->mtim->tv_usec % 1000000) * 1000;
+	(void)!futimens(c->fd, times);
+}
+
+/* An open writer would keep the file from being executed. */
+int res_carried_finish(struct engine_restore *r, struct ck_err *err)
+{
+	(void)err;
+	for (size_t i = 0; i < r->res->n_carried; i++) {
+		struct res_carried *c = r->res->carried[i];
+
+		if (c->fd < 0)
+			continue;
+		give_away(c);
+		close(c->fd);
+		c->fd = -EBADF;
+	}
+	return 0;
+}
+
+void res_carried_done(struct engine_restore *r)
+{
+	for (size_t i = 0; i < r->res->n_carried; i++) {
+		if (r->res->carried[i]->fd >= 0)
+			close(r->res->carried[i]->fd);
+		image_entries_done(&r->res->carried[i]->e);
+		free(r->res->carried[i]);
+	}
+	free(r->res->carried);
+}

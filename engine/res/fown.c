@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Who gets signals from a file (F_SETOWN, F_SETSIG). It can't be seen from outside, only by a
+ * descriptor of the very description; where that can't be had, the default is assumed unless
+ * O_ASYNC says that signals are wanted. On restore F_SETSIG is set when the file is opened; the
+ * owner must exist to be set, so that each owner does it in its own script.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/auto.h"
+#include "engine/res/res.h"
+
+/* linux/fcntl.h, which can't be included beside fcntl.h */
+#define GETOWNER_UIDS 17
+
+enum { MAX_SIGNAL = 64 };
+
+/* The number that the job knows its owner by, 0 if it is not of the job or can't be named early. */
+static pid_t owner_in_job(const struct engine_dump *d, const struct f_owner_ex *o)
+{
+	for (size_t i = 0; i < d->n_tasks; i++) {
+		const struct engine_task *t = d->tasks[i];
+
+		if (o->type == F_OWNER_PGRP && !t->zombie && t->stat.pgrp == o->pid)
+			return t->ns_pgid;
+		/* Other threads than the leader come to life only after files are in place. */
+		if (o->type != F_OWNER_PGRP && t->pid == o->pid)
+			return t->ns_pid;
+	}
+	return 0;
+}
+
+static int look_owner(struct engine_dump *d, struct res_file *f, int fd, struct ck_err *err)
+{
+	struct f_owner_ex o = { .pid = 0 };
+	uid_t uids[2] = { 0, 0 };
+	int sig = fcntl(fd, F_GETSIG), r;
+	pid_t pid;
+
+	if (sig < 0 || fcntl(fd, F_GETOWN_EX, &o) < 0)
+		return ck_fail_errno(err, "cannot read who gets signals from it");
+	f->fown.signum = (uint32_t)sig;
+	if (o.pid == 0)
+		return 0;
+	pid = owner_in_job(d, &o);
+	if (pid == 0) {
+		if (!(f->flags & O_ASYNC))
+			return 0;
+		r = ck_fail(err, CK_ERR_REFUSED, -EOPNOTSUPP,
+			    "cannot dump a descriptor whose signals go to %d",
+			    o.type == F_OWNER_PGRP ? -o.pid : o.pid);
+		return ck_err_hint(err, r, "only processes of the job can be kept as its owner");
+	}
+	if (fcntl(fd, GETOWNER_UIDS, uids) == 0) {
+		f->fown.uid = uids[0];
+		f->fown.euid = uids[1];
+	}
+	f->fown.pid_type = (uint32_t)o.type;
+	f->fown.pid = (uint32_t)pid;
+	return 0;
+}
+
+int res_fown_look(struct engine_dump *d, struct res_file *f, struct ck_err *err)
+{
+	CK_AUTO(fd) int fd = -EBADF;
+	int r;
+
+	if (f->flags & O_PATH)
+		return 0;
+	fd = res_file_borrow(d, f);
+	if (fd >= 0)
+		return look_owner(d, f, fd, err);
+	if (!(f->flags & O_ASYNC))
+		return 0;
+	r = ck_fail(err, CK_ERR_PERM, fd, "cannot read who gets signals from it");
+	return ck_err_hint(err, r, "the system call pidfd_getfd is forbidden here");
+}
+
+/* ---- restore ---- */
+
+const FownEntry *res_rfile_fown(const struct res_rfile *f)
+{
+	switch (f->fe->type) {
+	case FD_TYPES__REG:
+		return f->fe->reg->fown;
+	case FD_TYPES__PIPE:
+		return f->fe->pipe->fown;
+	case FD_TYPES__TTY:
+		return f->fe->tty->fown;
+	default:
+		return NULL;
+	}
+}
+
+/* The task whose script sets the owner; NULL if none can. */
+static const struct engine_rtask *owner_task(const struct engine_restore *r, const FownEntry *o)
+{
+	for (size_t i = 0; i < r->n_tasks; i++) {
+		const struct engine_rtask *t = &r->tasks[i];
+
+		if (!t->mm)
+			continue;
+		if (o->pid_type == F_OWNER_PGRP ? t->ps->pgid == o->pid : t->ps->pid == o->pid)
+			return t;
+	}
+	return NULL;
+}
+
+int res_fown_load(const struct engine_restore *r, const FownEntry *o, struct ck_err *err)
+{
+	if (!o)
+		return 0;
+	if (o->signum > MAX_SIGNAL || o->pid_type > F_OWNER_PGRP)
+		return ck_fail(err, CK_ERR_IMAGE, -EINVAL, "the owner of a file makes no sense");
+	if (o->pid && !owner_task(r, o))
+		return ck_fail(err, CK_ERR_IMAGE, -EINVAL,
+			       "signals of a file go to %u, which is not of the job", o->pid);
+	return 0;
+}
+
+int res_fown_open(int fd, const FownEntry *o, struct ck_err *err)
+{
+	if (o && o->signum && fcntl(fd, F_SETSIG, (int)o->signum) < 0)
+		return ck_fail_errno(err, "cannot set the signal of a file");
+	return 0;
+}
+
+void res_fown_plan(const struct engine_restore *r, const struct engine_rtask *t)
+{
+	for (size_t i = 0; i < r->res->n_files; i++) {
+		const struct res_rfile *f = &r->res->file[i];
+		const FownEntry *o = f->slot >= 0 ? res_rfile_fown(f) : NULL;
+		struct f_owner_ex owner;
+
+		if (!o || !o->pid || owner_task(r, o) != t)
+			continue;
+		owner = (struct f_owner_ex) { .type = (enum __pid_type)o->pid_type,
+					      .pid = (pid_t)o->pid };
+		script_syscall(t->script, SCRIPT_OK, SYS_fcntl, (uint64_t)(r->res->base + f->slot),
+			       F_SETOWN_EX, script_data(t->script, &owner, sizeof(owner)), 0, 0, 0,
+			       "have signals of %s sent to %d", res_rfile_name(f), owner.pid);
+	}
+}

@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Dump of files that no name leads to any more: each inode travels once, as CRIU's
+ * ghost-file-ID.img, and remap-fpath.img says which paths stand for it. Holes stay holes. The
+ * contents are read through a descriptor of the job, its exe link or map_files; of a file that is
+ * only mapped, where map_files is forbidden, what is mapped of it is read from the tasks' memory.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "base/auto.h"
+#include "base/fd.h"
+#include "engine/res/res.h"
+#include "image/ghost-file.pb-c.h"
+#include "image/remap-file-path.pb-c.h"
+
+enum { COPY_CHUNK = 1 << 18, PAGE = IMAGE_PAGE_SIZE };
+
+struct res_ghost_src {
+	uint32_t id;
+	const struct res_file *f; /* one that leads to it */
+	bool mapped_only;
+};
+
+static struct res_ghost_src *find_ghost(struct engine_dump *d, const struct res_file *f)
+{
+	for (size_t i = 0; i < d->res->n_ghosts; i++) {
+		struct res_ghost_src *g = &d->res->ghosts[i];
+
+		/* On some file systems (btrfs) maps and stat() disagree on the device. */
+		if (g->f->st.st_ino == f->st.st_ino &&
+		    (g->f->st.st_dev == f->st.st_dev || strcmp(g->f->name, f->name) == 0))
+			return g;
+	}
+	return NULL;
+}
+
+static int add_ghost(struct engine_dump *d, struct res_file *f, bool mapped_only,
+		     struct ck_err *err)
+{
+	struct res_dump *res = d->res;
+	struct res_ghost_src *g = find_ghost(d, f);
+
+	if (!g) {
+		g = reallocarray(res->ghosts, res->n_ghosts + 1, sizeof(*g));
+		if (!g)
+			return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot remember a file");
+		res->ghosts = g;
+		g = &res->ghosts[res->n_ghosts++];
+		*g = (struct res_ghost_src) { (uint32_t)res->n_ghosts, f, mapped_only };
+	}
+	f->ghost = g->id;
+	return 0;
+}
+
+int res_ghost_add(struct engine_dump *d, struct res_file *f, struct ck_err *err)
+{
+	if (!S_ISREG(f->st.st_mode) && !S_ISDIR(f->st.st_mode) && !S_ISFIFO(f->st.st_mode))
+		return ck_fail(err, CK_ERR_REFUSED, -EOPNOTSUPP,
+			       "cannot dump a deleted file that is no regular file (%s)", f->name);
+	return add_ghost(d, f, false, err);
+}
+
+int res_ghost_add_mapped(struct engine_dump *d, struct res_file *f, struct ck_err *err)
+{
+	return add_ghost(d, f, f->via == NULL, err);
+}
+
+void res_ghost_move(struct engine_dump *d, const struct res_file *from, const struct res_file *to)
+{
+	for (size_t i = 0; i < d->res->n_ghosts; i++)
+		if (d->res->ghosts[i].f == from)
+			d->res->ghosts[i].f = to;
+}
+
+int res_ghost_put_remap(struct engine_dump *d, const struct res_file *f, uint32_t id,
+			struct ck_err *err)
+{
+	RemapFilePathEntry e = REMAP_FILE_PATH_ENTRY__INIT;
+
+	e.orig_id = id;
+	e.remap_id = f->ghost;
+	e.has_remap_type = true;
+	e.remap_type = REMAP_TYPE__GHOST;
+	return res_put(d, RES_OUT_REMAP, &e.base, err);
+}
+
+static int put_head(struct image_file *out, const struct stat *st, struct ck_err *err)
+{
+	GhostFileEntry e = GHOST_FILE_ENTRY__INIT;
+	Timeval atim = TIMEVAL__INIT, mtim = TIMEVAL__INIT;
+
+	e.uid = st->st_uid;
+	e.gid = st->st_gid;
+	e.mode = st->st_mode;
+	e.has_dev = e.has_ino = true;
+	e.dev = major(st->st_dev) << 20 | minor(st->st_dev);
+	e.ino = st->st_ino;
+	atim.tv_sec = (uint64_t)st->st_atim.tv_sec;
+	atim.tv_usec = (uint64_t)st->st_atim.tv_nsec / 1000;
+	mtim.tv_sec = (uint64_t)st->st_mtim.tv_sec;
+	mtim.tv_usec = (uint64_t)st->st_mtim.tv_nsec / 1000;
+	e.atim = &atim;
+	e.mtim = &mtim;
+	if (S_ISREG(st->st_mode)) {
+		e.has_chunks = e.chunks = true;
+		e.has_size = true;
+		e.size = (uint64_t)st->st_size;
+	}
+	return image_append(out, &e.base, err);
+}
+
+static int put_chunk_head(struct image_file *out, uint64_t off, uint64_t len, struct ck_err *err)
+{
+	GhostChunkEntry e = GHOST_CHUNK_ENTRY__INIT;
+
+	e.off = off;
+	e.len = len;
+	return image_append(out, &e.base, err);
+}
+
+static int put_chunk(struct image_file *out, int fd, uint64_t at, uint64_t off, uint64_t len,
+		     void *buf, struct ck_err *err)
+{
+	int r = put_chunk_head(out, off, len, err);
+
+	while (r == 0 && len > 0) {
+		size_t want = len < COPY_CHUNK ? (size_t)len : COPY_CHUNK;
+		ssize_t n = ck_pread_full(fd, buf, want, (off_t)at);
+
+		if (n < 0 || (size_t)n < want)
+			return ck_fail(err, CK_ERR_SYS, n < 0 ? (int)n : -EIO,
+				       "cannot read a deleted file");
+		r = image_append_raw(out, buf, want, err);
+		at += want;
+		len -= want;
+	}
+	return r;
+}
+
+/* The data between the holes. A file system that knows no holes says that all is data. A borrowed
+ * descriptor has the job's offset, which lseek() would move: there all is data too. */
+static int put_chunks(struct image_file *out, int fd, uint64_t size, bool borrowed,
+		      struct ck_err *err)
+{
+	CK_AUTO(free) void *buf = malloc(COPY_CHUNK);
+	off_t data, hole = 0;
+	int r;
+
+	if (!buf)
+		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot read a deleted file");
+	if (borrowed)
+		return size ? put_chunk(out, fd, 0, 0, size, buf, err) : 0;
+	while ((uint64_t)hole < size) {
+		data = lseek(fd, hole, SEEK_DATA);
+		if (data < 0 && errno == ENXIO)
+			break;
+		if (data < 0)
+			return ck_fail_errno(err, "cannot find the data of a deleted file");
+		hole = lseek(fd, data, SEEK_HOLE);
+		if (hole < 0)
+			return ck_fail_errno(err, "cannot find the data of a deleted file");
+		if ((uint64_t)hole > size)
+			hole = (off_t)size;
+		if (hole <= data)
+			break;
+		r = put_chunk(out, fd, (uint64_t)data, (uint64_t)data, (uint64_t)(hole - data), buf,
+			      err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int dump_open(struct engine_dump *d, const struct res_file *f, struct image_file *out,
+		     struct ck_err *err)
+{
+	CK_AUTO(fd) int fd = -EBADF;
+	bool borrowed = false;
+	struct stat st;
+	int r;
+
+	if (!S_ISREG(f->st.st_mode))
+		return put_head(out, &f->st, err);
+	fd = res_file_reopen(f, O_RDONLY);
+	if (fd == -EACCES && f->fd >= 0 && (f->flags & O_ACCMODE) != O_WRONLY) {
+		fd = res_file_borrow(d, f);
+		borrowed = true;
+	}
+	if (fd < 0) {
+		r = ck_fail(err, CK_ERR_PERM, fd, "cannot read the deleted file %s", f->name);
+		return ck_err_hint(err, r, "its mode forbids it: root may dump it");
+	}
+	if (fstat(fd, &st) < 0)
+		return ck_fail_errno(err, "cannot stat the deleted file %s", f->name);
+	r = put_head(out, &st, err);
+	return r < 0 ? r : put_chunks(out, fd, (uint64_t)st.st_size, borrowed, err);
+}
+
+/* ---- files that are only mapped ---- */
+
+struct segment {
+	const struct engine_task *t;
+	uint64_t addr, off, len; /* bytes; len: what can be read, from the start */
+	int rank;                /* how well the memory stands for the file */
+};
+
+/* Reading past the end of the file fails with EIO; whole pages can be read or not. */
+static uint64_t readable_len(const struct engine_task *t, uint64_t addr, uint64_t len)
+{
+	uint64_t lo = 0, hi = len / PAGE;
+
+	while (lo < hi) {
+		uint64_t mid = lo + (hi - lo + 1) / 2;
+		char c;
+
+		if (pread(t->memfd, &c, 1, (off_t)(addr + (mid - 1) * PAGE)) == 1)
+			lo = mid;
+		else
+			hi = mid - 1;
+	}
+	return lo * PAGE;
+}
+
+static bool is_covered(const struct segment *s, size_t n, const struct segment *by)
+{
+	for (size_t i = 0; i < n; i++)
+		if (by->rank <= s[i].rank && by->off >= s[i].off &&
+		    by->off + by->len <= s[i].off + s[i].len)
+			return true;
+	return false;
+}
+
+static int add_segments(const struct engine_task *t, const struct res_file *f, struct segment **s,
+			size_t *n)
+{
+	for (size_t i = 0; i < t->maps.n; i++) {
+		const struct proc_map *m = &t->maps.m[i];
+		struct segment g = { .t = t, .addr = m->start, .off = m->pgoff };
+		struct segment *grown;
+
+		if (!m->deleted || m->inode != f->st.st_ino ||
+		    makedev(m->dev_major, m->dev_minor) != f->st.st_dev)
+			continue;
+		g.len = readable_len(t, m->start, m->end - m->start);
+		g.rank = m->shared ? 2 : m->w ? 0 : 1;
+		if (g.len == 0 || is_covered(*s, *n, &g))
+			continue;
+		grown = reallocarray(*s, *n + 1, sizeof(*grown));
+		if (!grown)
+			return -ENOMEM;
+		*s = grown;
+		grown[(*n)++] = g;
+	}
+	return 0;
+}
+
+static int by_rank(const void *a, const void *b)
+{
+	return ((const struct segment *)a)->rank - ((const struct segment *)b)->rank;
+}
+
+/* What private pages were changed to goes into the image as memory anyway, and the file's own bytes
+ * under them can't be seen by the job: it matters not that they stand here. */
+static int dump_mapped(struct engine_dump *d, const struct res_file *f, struct image_file *out,
+		       struct ck_err *err)
+{
+	CK_AUTO(free) struct segment *s = NULL;
+	CK_AUTO(free) void *buf = malloc(COPY_CHUNK);
+	struct stat st = f->st;
+	size_t n = 0;
+	int r = 0;
+
+	for (size_t i = 0; i < d->n_tasks && r == 0; i++)
+		r = d->tasks[i]->zombie ? 0 : add_segments(d->tasks[i], f, &s, &n);
+	if (r < 0 || !buf)
+		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot list what is mapped of %s",
+			       f->name);
+	st.st_size = 0;
+	for (size_t i = 0; i < n; i++)
+		if (s[i].off + s[i].len > (uint64_t)st.st_size)
+			st.st_size = (off_t)(s[i].off + s[i].len);
+	r = put_head(out, &st, err);
+	if (n)
+		qsort(s, n, sizeof(*s), by_rank); /* what comes later counts */
+	for (size_t i = 0; i < n && r == 0; i++)
+		r = put_chunk(out, s[i].t->memfd, s[i].addr, s[i].off, s[i].len, buf, err);
+	return r;
+}
+
+int res_ghosts_dump(struct engine_dump *d, struct ck_err *err)
+{
+	for (size_t i = 0; i < d->res->n_ghosts; i++) {
+		const struct res_ghost_src *g = &d->res->ghosts[i];
+		struct image_file *out;
+		int r = image_create(d->images, IMAGE_GHOST_FILE, g->id, &out, err), r2;
+
+		if (r < 0)
+			return r;
+		r = g->mapped_only ? dump_mapped(d, g->f, out, err) : dump_open(d, g->f, out, err);
+		r2 = image_file_close(out, r < 0 ? NULL : err);
+		if (r < 0 || r2 < 0)
+			return res_err_at_file(g->f, err, r < 0 ? r : r2);
+	}
+	return 0;
+}

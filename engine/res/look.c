@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * What the job holds open: lists the descriptors of every task, finds the files behind them and
+ * lets each kind look at its own. Only reads: the job may run on as if nothing had been.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/auto.h"
+#include "base/fd.h"
+#include "engine/res/res.h"
+
+struct res_file *res_file_new(struct engine_dump *d, const struct engine_task *t, const char *via)
+{
+	struct res_dump *res = d->res;
+	struct res_file **grown = reallocarray(res->files, res->n_files + 1, sizeof(*grown));
+	struct res_file *f = calloc(1, sizeof(*f));
+	char *copy = via ? strdup(via) : NULL;
+
+	if (grown)
+		res->files = grown;
+	if (!grown || !f || (via && !copy)) {
+		free(f);
+		free(copy);
+		return NULL;
+	}
+	f->id = res_id_new(d);
+	f->task = t;
+	f->via = copy;
+	f->fd = f->inherit = f->stdio = -1;
+	f->mnt_id = -1;
+	fown_entry__init(&f->fown);
+	res->files[res->n_files++] = f;
+	return f;
+}
+
+uint32_t res_id_new(struct engine_dump *d)
+{
+	return ++d->res->last_id;
+}
+
+struct res_file *res_file_by_id(const struct engine_dump *d, uint32_t id)
+{
+	size_t lo = 0, hi = d->res->n_files;
+
+	/* Ids ascend with the index. */
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (d->res->files[mid]->id < id)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo < d->res->n_files && d->res->files[lo]->id == id ? d->res->files[lo] : NULL;
+}
+
+int res_err_at_file(const struct res_file *f, struct ck_err *err, int r)
+{
+	if (f->fd >= 0)
+		r = ck_err_at(err, r, "fd %d", f->fd);
+	else if (f->via)
+		r = ck_err_at(err, r, "%s", f->via);
+	return ck_err_at(err, r, ENGINE_TASK_FMT, ENGINE_TASK_ARG(f->task));
+}
+
+int res_file_reopen(const struct res_file *f, int flags)
+{
+	int fd;
+
+	if (!f->via)
+		return -ENOENT;
+	fd = openat(f->task->dirfd, f->via, flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	return fd < 0 ? -errno : fd;
+}
+
+static int pidfd_of(struct engine_dump *d, const struct engine_task *t)
+{
+	for (size_t i = 0; i < d->n_tasks; i++) {
+		int *fd = &d->res->pidfds[i];
+
+		if (d->tasks[i] != t)
+			continue;
+		if (*fd == -EBADF)
+			*fd = (int)syscall(SYS_pidfd_open, t->pid, 0);
+		if (*fd < 0)
+			*fd = errno == EBADF ? -ENOSYS : -errno;
+		return *fd;
+	}
+	return -ESRCH;
+}
+
+int res_file_borrow(struct engine_dump *d, const struct res_file *f)
+{
+	int pidfd, fd;
+
+	if (f->fd < 0)
+		return -ENOENT;
+	pidfd = pidfd_of(d, f->task);
+	if (pidfd < 0)
+		return pidfd;
+	fd = (int)syscall(SYS_pidfd_getfd, pidfd, f->fd, 0);
+	return fd < 0 ? -errno : fd;
+}
+
+static int look_fd(struct engine_task *t, int number, struct engine_fd *fd, struct ck_err *err)
+{
+	char link[24];
+	int r;
+
+	fd->task = t;
+	fd->fd = number;
+	snprintf(link, sizeof(link), "fd/%d", number);
+	r = ck_readlink_at(t->dirfd, link, &fd->link);
+	if (r < 0)
+		return ck_fail(err, CK_ERR_SYS, r, "cannot read the link of a descriptor");
+	if (fstatat(t->dirfd, link, &fd->st, 0) < 0)
+		return ck_fail_errno(err, "cannot stat %s", fd->link);
+	return proc_read_fdinfo(t->dirfd, number, &fd->info, err);
+}
+
+static int look_task(struct engine_task *t, struct ck_err *err)
+{
+	CK_AUTO(free) int *numbers = NULL;
+	size_t n;
+	int r = proc_read_fds(t->dirfd, &numbers, &n, err);
+
+	if (r < 0)
+		return r;
+	t->fds = calloc(n ? n : 1, sizeof(*t->fds));
+	if (!t->fds)
+		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot remember %zu descriptors", n);
+	for (size_t i = 0; i < n; i++) {
+		t->n_fds++;
+		r = look_fd(t, numbers[i], &t->fds[i], err);
+		if (r < 0)
+			return ck_err_at(err, r, "fd %d", numbers[i]);
+	}
+	return 0;
+}
+
+static int res_new(struct engine_dump *d, struct ck_err *err)
+{
+	d->res = calloc(1, sizeof(*d->res));
+	if (d->res)
+		d->res->pidfds = calloc(d->n_tasks + 1, sizeof(*d->res->pidfds));
+	if (!d->res || !d->res->pidfds)
+		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot look at descriptors");
+	for (size_t i = 0; i < d->n_tasks; i++)
+		d->res->pidfds[i] = -EBADF;
+	return 0;
+}
+
+int res_look(struct engine_dump *d, struct ck_err *err)
+{
+	int r = res_new(d, err);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < d->n_tasks; i++) {
+		struct engine_task *t = d->tasks[i];
+
+		r = t->zombie ? 0 : look_task(t, err);
+		if (r < 0)
+			return ck_err_at(err, r, ENGINE_TASK_FMT, ENGINE_TASK_ARG(t));
+	}
+	r = res_share(d, err);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < d->res->n_files; i++) {
+		struct res_file *f = d->res->files[i];
+
+		r = f->type->look(d, f, err);
+		if (r < 0)
+			return res_err_at_file(f, err, r);
+	}
+	r = res_pipes_settle(d, err);
+	return r < 0 ? r : res_locks_look(d, err);
+}

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Names of files: from the text of a link of /proc to an absolute path that leads to the same
+ * inode, as the task sees it. The kernel marks an unlinked name with " (deleted)", but a name may
+ * end so by itself, may have been given to another file since, or may be hidden by a mount: what
+ * decides is always the inode. A file without a name that leads to it is carried in the image.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "base/auto.h"
+#include "base/fd.h"
+#include "engine/res/res.h"
+
+/* Magics of file systems, linux/magic.h has not all of them */
+enum {
+	MAGIC_MQUEUE = 0x19800202,
+	MAGIC_PROC = 0x9fa0,
+};
+
+/*
+ * Paths in /proc are relative to our root where the task sees the same mount namespace, else to its
+ * namespace's (Linux fs/d_path.c:d_path()). A task whose root reads as "/" sees them just so;
+ * another one was chroot()ed, and its paths are ours.
+ */
+static int open_root(const struct engine_task *t)
+{
+	CK_AUTO(free) char *root = NULL;
+	int r = ck_readlink_at(t->dirfd, "root", &root);
+	int fd;
+
+	if (r < 0)
+		return r;
+	if (strcmp(root, "/") != 0)
+		fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	else
+		fd = openat(t->dirfd, "root", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+static const char *relative(const char *path)
+{
+	while (*path == '/')
+		path++;
+	return *path ? path : ".";
+}
+
+int res_name_stat(const struct engine_task *t, const char *path, struct stat *ret)
+{
+	CK_AUTO(fd) int root = open_root(t);
+
+	if (root < 0)
+		return root;
+	return fstatat(root, relative(path), ret, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
+}
+
+int res_name_open(const struct engine_task *t, const char *path, int flags)
+{
+	CK_AUTO(fd) int root = open_root(t);
+	int fd;
+
+	if (root < 0)
+		return root;
+	fd = openat(root, relative(path), flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | O_NOFOLLOW);
+	return fd < 0 ? -errno : fd;
+}
+
+bool res_name_strip_deleted(char *name)
+{
+	static const char mark[] = " (deleted)";
+	size_t n = strlen(name), m = sizeof(mark) - 1;
+
+	if (n <= m || strcmp(name + n - m, mark) != 0)
+		return false;
+	name[n - m] = '\0';
+	return true;
+}
+
+static bool leads_to(const struct res_file *f, const char *name)
+{
+	struct stat st;
+
+	return res_name_stat(f->task, name, &st) == 0 && st.st_ino == f->st.st_ino &&
+	       st.st_dev == f->st.st_dev;
+}
+
+/* A file that was unlinked while open, and that its file system keeps under a name of its own: it
+ * goes away with the last descriptor. */
+static bool is_silly_renamed(const char *name)
+{
+	const char *base = strrchr(name, '/');
+
+	return base && (strncmp(base, "/.nfs0", 6) == 0 || strncmp(base, "/.fuse_hidden", 13) == 0);
+}
+
+/* /proc/812/...: the number will mean somebody else, or nobody yet when files are opened. */
+static bool is_of_process(const char *name)
+{
+	return strncmp(name, "/proc/", 6) == 0 && name[6] >= '0' && name[6] <= '9';
+}
+
+static long fs_magic(const struct res_file *f)
+{
+	CK_AUTO(fd) int fd = res_file_reopen(f, O_PATH);
+	struct statfs fs;
+
+	return fd >= 0 && fstatfs(fd, &fs) == 0 ? (long)fs.f_type : 0;
+}
+
+static int fail_name(const struct res_file *f, struct ck_err *err)
+{
+	int r;
+
+	if (fs_magic(f) == MAGIC_MQUEUE)
+		return ck_fail(err, CK_ERR_REFUSED, -EOPNOTSUPP, "cannot dump a message queue (%s)",
+			       f->name);
+	r = ck_fail(err, CK_ERR_REFUSED, -ENOENT, "cannot reach %s by its path", f->name);
+	return ck_err_hint(err, r, "a mount hides it, or another file has its name now");
+}
+
+int res_name_look(struct engine_dump *d, struct res_file *f, const char *link, struct ck_err *err)
+{
+	f->name = strdup(link);
+	if (!f->name)
+		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot remember a path");
+	if (f->name[0] != '/')
+		return ck_fail(err, CK_ERR_REFUSED, -EOPNOTSUPP,
+			       "cannot dump %s, which has no path", f->name);
+	if (is_of_process(f->name) && fs_magic(f) == MAGIC_PROC) {
+		int r = ck_fail(err, CK_ERR_REFUSED, -EOPNOTSUPP,
+				"cannot dump a file of a process (%s)", f->name);
+
+		return ck_err_hint(err, r, "let the job close it before the dump");
+	}
+	if (f->st.st_nlink > 0 && !is_silly_renamed(f->name)) {
+		if (leads_to(f, f->name))
+			return 0;
+		if (!res_name_strip_deleted(f->name))
+			return fail_name(f, err);
+		if (leads_to(f, f->name))
+			return 0;
+	} else {
+		res_name_strip_deleted(f->name);
+	}
+	return res_ghost_add(d, f, err);
+}

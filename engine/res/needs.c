@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * What a host must have for the files of the job: a ckpt_need_path per path, with everything that
+ * identifies what was there. Equal paths become one need, with all roles and the widest access.
+ * Contents that the job may itself have written are not hashed, for they are to be as they are; and
+ * big files are not, so that the job doesn't stand still while they are read.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/auto.h"
+#include "engine/res/res.h"
+#include "fsmap/fsmap.h"
+
+/* Hashing reads some gigabytes in a second from the page cache. */
+#define HASH_MAX ((off_t)16 << 20) /* bytes */
+
+struct res_need {
+	CkptNeedPath *p;
+	const struct res_file *f; /* how the file can be reached */
+};
+
+static uint32_t wider(uint32_t a, uint32_t b)
+{
+	return a == b ? a : O_RDWR;
+}
+
+static int add_role(CkptNeedPath *p, CkptPathRole role)
+{
+	CkptPathRole *grown;
+
+	for (size_t i = 0; i < p->n_roles; i++)
+		if (p->roles[i] == role)
+			return 0;
+	grown = reallocarray(p->roles, p->n_roles + 1, sizeof(*grown));
+	if (!grown)
+		return -ENOMEM;
+	p->roles = grown;
+	p->roles[p->n_roles++] = role;
+	return 0;
+}
+
+/* A deleted file that is carried and a new one of its name are two needs. */
+static CkptNeedPath *find_need(struct res_dump *res, const char *path, bool carried)
+{
+	for (size_t i = 0; i < res->n_needs; i++) {
+		CkptNeedPath *p = res->needs[i].p;
+
+		if ((bool)p->carried == carried && strcmp(p->path, path) == 0)
+			return p;
+	}
+	return NULL;
+}
+
+static void need_free(CkptNeedPath *p)
+{
+	if (p)
+		protobuf_c_message_free_unpacked(&p->base, NULL);
+}
+CK_DEFINE_AUTO(need, CkptNeedPath *, need_free);
+
+static CkptNeedPath *need_new(const struct res_file *f)
+{
+	CK_AUTO(need) CkptNeedPath *p = calloc(1, sizeof(*p));
+	char who[120];
+
+	if (!p)
+		return NULL;
+	ckpt_need_path__init(p);
+	if (f->fd >= 0)
+		snprintf(who, sizeof(who), ENGINE_TASK_FMT ", fd %d", ENGINE_TASK_ARG(f->task),
+			 f->fd);
+	else
+		snprintf(who, sizeof(who), ENGINE_TASK_FMT, ENGINE_TASK_ARG(f->task));
+	p->path = strdup(f->name);
+	p->who = strdup(who);
+	if (!p->path || !p->who)
+		return NULL;
+	p->mode = f->st.st_mode;
+	p->has_access = true;
+	p->access = f->flags & O_ACCMODE;
+	p->has_mtime_ns = true;
+	p->mtime_ns =
+		(uint64_t)f->st.st_mtim.tv_sec * 1000000000u + (uint64_t)f->st.st_mtim.tv_nsec;
+	if (S_ISREG(f->st.st_mode)) {
+		p->has_size = true;
+		p->size = (uint64_t)f->st.st_size;
+	}
+	if (f->ghost)
+		p->has_carried = p->carried = true;
+	return ck_take_ptr(&p);
+}
+
+int res_need_path(struct engine_dump *d, const struct res_file *f, CkptPathRole role,
+		  struct ck_err *err)
+{
+	struct res_dump *res = d->res;
+	CkptNeedPath *p = find_need(res, f->name, f->ghost != 0);
+	struct res_need *grown;
+
+	if (p) {
+		p->access = wider(p->access, f->flags & O_ACCMODE);
+	} else {
+		grown = reallocarray(res->needs, res->n_needs + 1, sizeof(*grown));
+		if (grown)
+			res->needs = grown;
+		p = grown ? need_new(f) : NULL;
+		if (!p)
+			return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot remember a path");
+		res->needs[res->n_needs++] = (struct res_need) { p, f };
+	}
+	if (add_role(p, role) < 0)
+		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot remember a path");
+	return 0;
+}
+
+int res_need_inherit(struct engine_dump *d, int fd, struct ck_err *err)
+{
+	CkptNeeds *n = &d->needs;
+	uint32_t *grown;
+
+	for (size_t i = 0; i < n->n_inherited; i++)
+		if (n->inherited[i] == (uint32_t)fd)
+			return 0;
+	grown = reallocarray(n->inherited, n->n_inherited + 1, sizeof(*grown));
+	if (!grown)
+		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot remember a descriptor");
+	n->inherited = grown;
+	n->inherited[n->n_inherited++] = (uint32_t)fd;
+	return 0;
+}
+
+/* The mount by its id, else the longest mount point in front of the path; the later one covers. */
+static const struct proc_mount *find_mount(const struct res_dump *res, const struct res_file *f)
+{
+	const struct proc_mount *best = NULL;
+	size_t best_len = 0;
+
+	for (size_t i = 0; i < res->mounts.n; i++) {
+		const struct proc_mount *m = &res->mounts.m[i];
+		size_t len = strlen(m->point);
+
+		if (f->mnt_id >= 0 && m->id == f->mnt_id)
+			return m;
+		if (len == 1)
+			len = 0;
+		if (strncmp(f->name, m->point, len) == 0 &&
+		    (f->name[len] == '/' || f->name[len] == '\0') && len >= best_len) {
+			best = m;
+			best_len = len;
+		}
+	}
+	return best;
+}
+
+static int set_identity(CkptNeedPath *p, const struct res_file *f, struct ck_err *err)
+{
+	bool hash = p->access == O_RDONLY && f->st.st_size <= HASH_MAX;
+	struct fsmap_identity id;
+	CK_AUTO(fd)
+	int fd = f->via && f->fd < 0 ? res_file_reopen(f, O_RDONLY)
+				     : res_name_open(f->task, f->name, O_RDONLY);
+
+	/* What we may not read has size and mode only. */
+	if (fd < 0 || fsmap_identify(fd, hash ? FSMAP_HASH : FSMAP_BUILD_ID, &id, NULL) < 0)
+		return 0;
+	if (id.build_id_len) {
+		p->build_id.data = malloc(id.build_id_len);
+		if (!p->build_id.data)
+			return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot remember a build-id");
+		memcpy(p->build_id.data, id.build_id, id.build_id_len);
+		p->build_id.len = id.build_id_len;
+		p->has_build_id = true;
+	}
+	p->has_hash = id.has_hash;
+	p->hash = id.hash;
+	return 0;
+}
+
+/* File systems whose files are made up by the kernel when they are read. */
+static bool is_made_up(const struct proc_mount *m)
+{
+	static const char *const types[] = { "proc",     "sysfs",   "cgroup",     "cgroup2",
+					     "debugfs",  "tracefs", "securityfs", "devpts",
+					     "configfs", "pstore",  "bpf" };
+
+	for (size_t i = 0; m && i < CK_ARRAY_SIZE(types); i++)
+		if (strcmp(m->fstype, types[i]) == 0)
+			return true;
+	return false;
+}
+
+static int finish_need(struct engine_dump *d, struct res_need *n, struct ck_err *err)
+{
+	const struct proc_mount *m = find_mount(d->res, n->f);
+
+	if (m) {
+		n->p->mount_point = strdup(m->point);
+		n->p->fstype = strdup(m->fstype);
+	}
+	if (is_made_up(m)) {
+		n->p->has_size = n->p->has_mtime_ns = false;
+		return 0;
+	}
+	if (!S_ISREG(n->f->st.st_mode) || n->p->carried || n->f->st.st_size == 0)
+		return 0;
+	return set_identity(n->p, n->f, err);
+}
+
+int res_needs_finish(struct engine_dump *d, struct ck_err *err)
+{
+	struct res_dump *res = d->res;
+	CkptNeedPath **grown;
+	int r = 0;
+
+	/* Where files are mounted is for the reader only. */
+	if (d->n_tasks)
+		(void)proc_read_mountinfo(d->tasks[0]->dirfd, &res->mounts, NULL);
+	grown = reallocarray(d->needs.paths, d->needs.n_paths + res->n_needs + 1, sizeof(*grown));
+	if (!grown)
+		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot remember %zu paths", res->n_needs);
+	d->needs.paths = grown;
+	for (size_t i = 0; i < res->n_needs && r == 0; i++) {
+		r = finish_need(d, &res->needs[i], err);
+		d->needs.paths[d->needs.n_paths++] = ck_take_ptr(&res->needs[i].p);
+	}
+	return r;
+}
+
+void res_needs_done(struct res_dump *res)
+{
+	for (size_t i = 0; i < res->n_needs; i++)
+		need_free(res->needs[i].p);
+	free(res->needs);
+	proc_mounts_done(&res->mounts);
+}

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The table of kinds. Order is meaning: a descriptor belongs to the first row that matches it, an
+ * entry of an image to the first row that owns it. The last row takes everything, and refuses.
+ */
+#include "base/auto.h"
+#include "engine/res/res.h"
+
+const struct res_type *const res_types[] = {
+	&res_type_path, /* before the others: with O_PATH only the path is open, whatever it is of
+			 */
+	&res_type_regular, &res_type_dir,  &res_type_device, &res_type_tty,
+	&res_type_pipe,    &res_type_fifo, &res_type_other,
+};
+const size_t res_n_types = CK_ARRAY_SIZE(res_types);
+
+const struct res_type *res_type_of(const struct engine_fd *fd)
+{
+	size_t i = 0;
+
+	while (i < res_n_types - 1 && !res_types[i]->match(fd))
+		i++;
+	return res_types[i];
+}
+
+const struct res_type *res_type_owning(const FileEntry *fe)
+{
+	size_t i = 0;
+
+	while (i < res_n_types - 1 &&
+	       (res_types[i]->fd_type != fe->type || !res_types[i]->owns(fe)))
+		i++;
+	return res_types[i];
+}

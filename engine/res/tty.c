@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Terminals. The job's terminal stays behind: on restore it gets the caller's, with the modes
+ * (termios) that it had set. So it is dumped only if the user says that this is meant. The entries
+ * are CRIU's for --shell-job. The master of a pseudo terminal is no terminal and is refused
+ * (other.c).
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "base/auto.h"
+#include "engine/res/res.h"
+#include "image/tty.pb-c.h"
+
+/* The kernel's struct termios; libc's is larger and without the line discipline. */
+struct kernel_termios {
+	uint32_t iflag, oflag, cflag, lflag;
+	uint8_t line;
+	uint8_t cc[19];
+};
+_Static_assert(sizeof(struct kernel_termios) == 36, "struct termios of linux/termbits.h");
+
+/* Which devices are terminals, and what an image calls them: Documentation/admin-guide/devices.txt.
+ * The number of a terminal that is one of a kind is CRIU's. */
+static const struct {
+	unsigned int major, first, last;
+	TtyType type;
+	unsigned int index;
+} ttys[] = {
+	{ 4, 0, 63, TTY_TYPE__VT, 1004 },
+	{ 4, 64, 255, TTY_TYPE__SERIAL, 1010 },
+	{ 5, 0, 0, TTY_TYPE__CTTY, 1006 },
+	{ 5, 1, 1, TTY_TYPE__CONSOLE, 1002 },
+	{ 136, 0, 0xfffff, TTY_TYPE__PTY, 0 },
+	{ 137, 0, 0xfffff, TTY_TYPE__PTY, 0 },
+	{ 138, 0, 0xfffff, TTY_TYPE__PTY, 0 },
+	{ 139, 0, 0xfffff, TTY_TYPE__PTY, 0 },
+	{ 140, 0, 0xfffff, TTY_TYPE__PTY, 0 },
+	{ 141, 0, 0xfffff, TTY_TYPE__PTY, 0 },
+	{ 142, 0, 0xfffff, TTY_TYPE__PTY, 0 },
+	{ 143, 0, 0xfffff, TTY_TYPE__PTY, 0 },
+	{ 188, 0, 0xfffff, TTY_TYPE__SERIAL, 1010 },
+	{ 204, 0, 0xfffff, TTY_TYPE__SERIAL, 1010 },
+	{ 229, 0, 0xfffff, TTY_TYPE__SERIAL, 1010 },
+};
+
+static int tty_row(dev_t rdev)
+{
+	for (size_t i = 0; i < CK_ARRAY_SIZE(ttys); i++)
+		if (major(rdev) == ttys[i].major && minor(rdev) >= ttys[i].first &&
+		    minor(rdev) <= ttys[i].last)
+			return (int)i;
+	return -1;
+}
+
+/* ---- dump ---- */
+
+static bool tty_match(const struct engine_fd *fd)
+{
+	return S_ISCHR(fd->st.st_mode) && fd->link[0] == '/' && tty_row(fd->st.st_rdev) >= 0;
+}
+
+static int tty_look(struct engine_dump *d, struct res_file *f, struct ck_err *err)
+{
+	int r;
+
+	if (!(d->opts->flags & ENGINE_DUMP_SHELL_JOB)) {
+		r = ck_fail(err, CK_ERR_REFUSED, -EOPNOTSUPP, "cannot dump a terminal (%s)",
+			    f->link);
+		return ck_err_hint(err, r, "use --shell-job, and restore it from a terminal");
+	}
+	f->name = strdup(f->link);
+	if (!f->name)
+		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot remember a path");
+	/* A terminal that was closed on its other side; what it was called is for the reader. */
+	res_name_strip_deleted(f->name);
+	f->inherit = f->stdio >= 0 ? f->stdio : 0;
+	return res_fown_look(d, f, err);
+}
+
+static int termios_entry(TermiosEntry *e, const struct kernel_termios *t, uint32_t cc[19])
+{
+	termios_entry__init(e);
+	e->c_iflag = t->iflag;
+	e->c_oflag = t->oflag;
+	e->c_cflag = t->cflag;
+	e->c_lflag = t->lflag;
+	e->c_line = t->line;
+	for (size_t i = 0; i < sizeof(t->cc); i++)
+		cc[i] = t->cc[i];
+	e->c_cc = cc;
+	e->n_c_cc = sizeof(t->cc);
+	return 0;
+}
+
+/* Session and foreground group, as the job numbers them, if it is the task's controlling terminal.
+ */
+static void find_session(const struct engine_dump *d, const struct res_file *f, TtyInfoEntry *e)
+{
+	const struct engine_task *t = f->task;
+	unsigned int nr = (unsigned int)t->stat.tty_nr; /* Linux new_encode_dev() */
+
+	if (makedev(nr >> 8 & 0xfff, (nr & 0xff) | (nr >> 12 & 0xfff00)) != f->st.st_rdev)
+		return;
+	e->sid = (uint32_t)t->ns_sid;
+	for (size_t i = 0; i < d->n_tasks; i++)
+		if (d->tasks[i]->stat.pgrp == t->stat.tpgid)
+			e->pgrp = (uint32_t)d->tasks[i]->ns_pgid;
+}
+
+static int dump_info(struct engine_dump *d, const struct res_file *f, TtyInfoEntry *e,
+		     struct ck_err *err)
+{
+	CK_AUTO(fd) int fd = res_file_reopen(f, (int)(f->flags & O_ACCMODE));
+	TermiosEntry termios, locked;
+	WinsizeEntry winsize = WINSIZE_ENTRY__INIT;
+	struct kernel_termios t = { .iflag = 0 }, l = { .iflag = 0 };
+	uint32_t cc[19], lcc[19];
+	struct winsize w;
+	int exclusive = 0;
+
+	/* One that was hung up can't be opened: the image says no more of it. */
+	if (fd >= 0 && ioctl(fd, TCGETS, &t) == 0 && ioctl(fd, TIOCGLCKTRMIOS, &l) == 0 &&
+	    ioctl(fd, TIOCGWINSZ, &w) == 0) {
+		termios_entry(&termios, &t, cc);
+		termios_entry(&locked, &l, lcc);
+		winsize.ws_row = w.ws_row;
+		winsize.ws_col = w.ws_col;
+		winsize.ws_xpixel = w.ws_xpixel;
+		winsize.ws_ypixel = w.ws_ypixel;
+		e->termios = &termios;
+		e->termios_locked = &locked;
+		e->winsize = &winsize;
+		if (ioctl(fd, TIOCGEXCL, &exclusive) == 0)
+			e->exclusive = exclusive != 0;
+	}
+	return res_put(d, RES_OUT_TTY_INFO, &e->base, err);
+}
+
+static int put_info(struct engine_dump *d, const struct res_file *f, uint32_t *ret_id,
+		    struct ck_err *err)
+{
+	TtyInfoEntry e = TTY_INFO_ENTRY__INIT;
+	TtyPtyEntry pty = TTY_PTY_ENTRY__INIT;
+	const int row = tty_row(f->st.st_rdev);
+	uint32_t *grown;
+
+	pty.index = minor(f->st.st_rdev);
+	e.type = ttys[row].type;
+	/* CRIU has the low bit for masters. */
+	e.id = (e.type == TTY_TYPE__PTY ? pty.index : ttys[row].index) << 1;
+	*ret_id = e.id;
+	for (size_t i = 0; i < d->res->n_ttys; i++)
+		if (d->res->tty_ids[i] == e.id)
+			return 0;
+	grown = reallocarray(d->res->tty_ids, d->res->n_ttys + 1, sizeof(*grown));
+	if (!grown)
+		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot remember a terminal");
+	d->res->tty_ids = grown;
+	grown[d->res->n_ttys++] = e.id;
+	e.rdev = (uint32_t)f->st.st_rdev;
+	e.has_dev = true;
+	e.dev = (uint32_t)f->st.st_dev;
+	e.has_uid = e.has_gid = true;
+	e.uid = f->st.st_uid;
+	e.gid = f->st.st_gid;
+	if (e.type == TTY_TYPE__PTY)
+		e.pty = &pty;
+	find_session(d, f, &e);
+	return dump_info(d, f, &e, err);
+}
+
+static int tty_dump(struct engine_dump *d, struct res_file *f, struct ck_err *err)
+{
+	TtyFileEntry e = TTY_FILE_ENTRY__INIT;
+	FileEntry fe = FILE_ENTRY__INIT;
+	int r;
+
+	e.id = f->id;
+	e.flags = f->flags;
+	e.fown = &f->fown;
+	e.has_regf_id = true;
+	e.regf_id = res_id_new(d);
+	e.has_inherit = true;
+	e.inherit = (uint32_t)f->inherit;
+	r = res_put_reg(d, f, e.regf_id, err);
+	if (r == 0)
+		r = put_info(d, f, &e.tty_info_id, err);
+	if (r < 0)
+		return r;
+	fe.type = FD_TYPES__TTY;
+	fe.id = f->id;
+	fe.tty = &e;
+	return res_put_file(d, &fe, err);
+}
+
+static int tty_needs(struct engine_dump *d, struct res_file *f, struct ck_err *err)
+{
+	(void)f;
+	(void)err;
+	d->needs.has_terminal = d->needs.terminal = true;
+	return 0;
+}
+
+/* ---- restore ---- */
+
+static bool tty_owns(const FileEntry *fe)
+{
+	return fe->tty != NULL;
+}
+
+static int tty_load(struct engine_restore *r, struct res_rfile *f, struct ck_err *err)
+{
+	const TtyFileEntry *e = f->fe->tty;
+	int ret;
+
+	if (!(r->opts->flags & ENGINE_RESTORE_SHELL_JOB)) {
+		ret = ck_fail(err, CK_ERR_HOST, -ENOTTY, "the job had a terminal");
+		return ck_err_hint(err, ret, "use --shell-job to give it the one you are in");
+	}
+	if (e->has_inherit && e->inherit > 2)
+		return ck_fail(err, CK_ERR_IMAGE, -EINVAL,
+			       "a terminal is to be inherited from descriptor %u", e->inherit);
+	f->inherit = e->has_inherit ? (int)e->inherit : f->stdio >= 0 ? f->stdio : 0;
+	return 0;
+}
+
+static int tty_open(struct engine_restore *r, struct res_rfile *f, int *ret_fd, struct ck_err *err)
+{
+	(void)r;
+	return res_inherit_open(f->inherit, RES_INHERIT_TTY, f->fe->tty->flags, ret_fd, err);
+}
+
+static const TermiosEntry *modes_of(const struct engine_restore *r, uint32_t id)
+{
+	for (size_t i = 0; i < r->res->tty_infos.n; i++) {
+		const TtyInfoEntry *e = (const TtyInfoEntry *)r->res->tty_infos.m[i];
+
+		if (e->id == id)
+			return e->termios && e->termios->n_c_cc >= 19 ? e->termios : NULL;
+	}
+	return NULL;
+}
+
+/* The root task sets the modes, when nothing can fail any more but itself: the terminal is the
+ * caller's until then. A terminal that refuses is no reason to fail. */
+void res_tty_plan(const struct engine_restore *r, const struct engine_rtask *t)
+{
+	uint32_t done = UINT32_MAX;
+
+	for (size_t i = 0; t == &r->tasks[0] && i < r->res->n_files; i++) {
+		const struct res_rfile *f = &r->res->file[i];
+		const TtyFileEntry *e = f->slot >= 0 ? f->fe->tty : NULL;
+		const TermiosEntry *m =
+			e && e->tty_info_id != done ? modes_of(r, e->tty_info_id) : NULL;
+		struct kernel_termios k;
+
+		if (!m)
+			continue;
+		done = e->tty_info_id;
+		k = (struct kernel_termios) { m->c_iflag, m->c_oflag,         m->c_cflag,
+					      m->c_lflag, (uint8_t)m->c_line, { 0 } };
+		for (size_t c = 0; c < sizeof(k.cc); c++)
+			k.cc[c] = (uint8_t)m->c_cc[c];
+		script_syscall(t->script, SCRIPT_ANY, SYS_ioctl, (uint64_t)(r->res->base + f->slot),
+			       TCSETS, script_data(t->script, &k, sizeof(k)), 0, 0, 0,
+			       "set the modes of the terminal");
+	}
+}
+
+const struct res_type res_type_tty = {
+	.name = "a terminal",
+	.fd_type = FD_TYPES__TTY,
+	.match = tty_match,
+	.look = tty_look,
+	.dump = tty_dump,
+	.needs = tty_needs,
+	.owns = tty_owns,
+	.load = tty_load,
+	.open = tty_open,
+};
