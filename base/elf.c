@@ -89,12 +89,12 @@ static bool take_phdr(const uint8_t *p, bool is64, struct phdr *ret)
 		Elf64_Phdr h;
 
 		memcpy(&h, p, sizeof(h));
-		*ret = (struct phdr) { h.p_type, h.p_offset, h.p_filesz, h.p_align };
+		*ret = (struct phdr){ h.p_type, h.p_offset, h.p_filesz, h.p_align };
 	} else {
 		Elf32_Phdr h;
 
 		memcpy(&h, p, sizeof(h));
-		*ret = (struct phdr) { h.p_type, h.p_offset, h.p_filesz, h.p_align };
+		*ret = (struct phdr){ h.p_type, h.p_offset, h.p_filesz, h.p_align };
 	}
 	return ret->type == PT_NOTE;
 }

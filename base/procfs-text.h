@@ -17,7 +17,7 @@ struct ck_text {
 
 static inline struct ck_text ck_text_of(const char *s, size_t len)
 {
-	return (struct ck_text) { s, s + len };
+	return (struct ck_text){ s, s + len };
 }
 static inline size_t ck_text_len(const struct ck_text *t)
 {

@@ -4,13 +4,13 @@
  *
  * Invariants:
  * 1. A task is asked for its children only after all its threads have stopped: it can't fork any
- * more, so the list is final. New threads and children are looked for until a whole pass finds
- * none.
+ *    more, so the list is final. New threads and children are looked for until a whole pass finds
+ *    none.
  * 2. Until engine_inject(), nothing is changed in any task: if ckpt dies, the kernel detaches all
  *    threads and they go on.
  * 3. No cgroup freezer: it would outlive us.
  * 4. No single steps: a tracer that dies leaves the trap flag set, and the next instruction ends
- * the job by SIGTRAP (kernel/ptrace.c:exit_ptrace() does not call ptrace_disable()).
+ *    the job by SIGTRAP (kernel/ptrace.c:exit_ptrace() does not call ptrace_disable()).
  */
 #include <elf.h>
 #include <errno.h>
@@ -153,7 +153,7 @@ static struct engine_thread *add_thread(struct engine_task *t, pid_t tid)
 		return NULL;
 	t->threads = grown;
 	th = &grown[t->n_threads++];
-	*th = (struct engine_thread) { .tid = tid, .task = t, .dirfd = -EBADF };
+	*th = (struct engine_thread){ .tid = tid, .task = t, .dirfd = -EBADF };
 	return th;
 }
 
@@ -413,9 +413,7 @@ static int add_task(struct engine_dump *d, struct engine_task *parent, pid_t pid
 
 	if (!t)
 		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot remember task %d", (int)pid);
-	*t = (struct engine_task) {
-		.pid = pid, .parent = parent, .dirfd = -EBADF, .memfd = -EBADF
-	};
+	*t = (struct engine_task){ .pid = pid, .parent = parent, .dirfd = -EBADF, .memfd = -EBADF };
 	if (pid == getpid())
 		return ck_fail(err, CK_ERR_REFUSED, -EINVAL, "ckpt itself belongs to the tree");
 	t->dirfd = proc_open_pid(pid);

@@ -2,24 +2,26 @@
 /*
  * Puts the parasite blob into every thread of a stopped tree, and takes it out again.
  *
- * The protocol, per task. ckpt may be killed between any two steps; what then happens stands
- * behind.
+ * The protocol, per task. ckpt may be killed between any two steps: -> says what happens then.
  *  1. A stub is written into the vDSO's dead bytes: behind its only loaded segment, where section
- *     headers and padding lie, which nothing executes.          -> nothing: nobody is in it
- *  2. The host thread's registers are pointed at the stub in one PTRACE_SETREGS; only then its
- * signals are blocked.                                -> the stub maps, unmaps, and goes back by
- * itself
- *  3. The host maps the area and is caught in the stub's marker call. Code, slots and ways back are
- *     written into the area.                                      -> the stub unmaps and goes back
- *  4. Every thread's registers are pointed at the blob, with its slot.  -> the blob goes back by
- * itself
+ *     headers and padding lie, which nothing executes.
+ *     -> nothing: nobody is in it
+ *  2. The host thread's registers are pointed at the stub in one PTRACE_SETREGSET; only then its
+ *     signals are blocked.
+ *     -> the stub maps, unmaps, and goes back by itself
+ *  3. The host maps the area and is caught in the stub's marker call. Code, slots and ways back
+ *     are written into the area.
+ *     -> the stub unmaps and goes back
+ *  4. Every thread's registers are pointed at the blob, with its slot.
+ *     -> the blob goes back by itself
  *  5. All threads are caught in the blob's marker call, where they stay during the dump.
- *                                       -> the blob looks at the shared word: goes back, or ends
- * itself
+ *     -> the blob looks at the shared word: goes back, or ends itself
  *  6. Ejection: a thread is pointed at its way back, then gets its mask, then its registers; the
- * host, last, unmaps word and area by the stub's own instruction before.   -> each point is a way
- * back Registers that ckpt gives back itself carry orig_rax, so that the kernel restarts
- * interrupted calls as after any stop.
+ *     host, last, unmaps word and area by the stub's own instruction before.
+ *     -> each point is a way back
+ *
+ * Registers that ckpt gives back itself carry orig_rax, so that the kernel restarts interrupted
+ * calls as after any stop.
  */
 #include <elf.h>
 #include <errno.h>

@@ -33,7 +33,7 @@ int image_add_item(struct image *img, const char *name, struct image_item **ret,
 		img->size = size;
 	}
 	it = &img->items[img->n];
-	*it = (struct image_item) { .name = strdup(name) };
+	*it = (struct image_item){ .name = strdup(name) };
 	if (!it->name)
 		return fail_memory(err);
 	if (!image_parse_name(name, &it->kind, &it->id))
@@ -303,7 +303,7 @@ void image_file_info(const struct image *img, size_t i, struct image_file_info *
 {
 	const struct image_item *it = &img->items[i];
 
-	*ret = (struct image_file_info) {
+	*ret = (struct image_file_info){
 		.name = it->name,
 		.kind = it->kind,
 		.id = it->id,

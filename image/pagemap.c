@@ -124,12 +124,12 @@ int image_read_pagemap(const struct image *img, enum image_kind kind, unsigned i
 		return image_err_at(err, ck_err_at(err, r, "%s", name), image_dir(img));
 	}
 	*ret = p;
-	p = (struct image_pagemap) { 0 };
+	p = (struct image_pagemap){ 0 };
 	return 0;
 }
 
 void image_pagemap_done(struct image_pagemap *p)
 {
 	free(p->run);
-	*p = (struct image_pagemap) { 0 };
+	*p = (struct image_pagemap){ 0 };
 }

@@ -264,7 +264,7 @@ static int note_file(struct image_writer *w, enum image_kind kind, unsigned int 
 		w->files = files;
 		w->size = size;
 	}
-	w->files[w->n] = (struct image_written) { .kind = kind, .id = id, .open = true };
+	w->files[w->n] = (struct image_written){ .kind = kind, .id = id, .open = true };
 	w->n++;
 	return 0;
 }

@@ -31,29 +31,25 @@
  * rdi: the slot; rsp: still the thread's own stack. All signals are blocked before the stack is
  * switched: a handler that runs earlier runs where the program expects it to.
  */
+/* clang-format off */
 __asm__(".section .text.entry,\"ax\"\n"
 	".globl pie_entry\n"
 	".hidden pie_entry\n"
 	"pie_entry:\n"
 	"	mov %rdi, %rbx\n"
-	"	mov $" STR(
-		__NR_rt_sigprocmask) ", %eax\n"
-				     "	mov $2, %edi\n" /* SIG_SETMASK */
-				     "	lea " STR(
-					     PARASITE_STACK) "(%rbx), %rsi\n" /* &slot->all */
-							     "	mov $0, %edx\n"
-							     "	mov $8, %r10d\n"
-							     "	syscall\n"
-							     "	mov %rbx, %rdi\n"
-							     "	lea " STR(
-								     PARASITE_STACK) "(%rbx), "
-										     "%rsp\n"
-										     "	cld\n"
-										     "	call "
-										     "parasite_"
-										     "main\n"
-										     "	ud2\n"
-										     ".text\n");
+	"	mov $" STR(__NR_rt_sigprocmask) ", %eax\n"
+	"	mov $2, %edi\n" /* SIG_SETMASK */
+	"	lea " STR(PARASITE_STACK) "(%rbx), %rsi\n" /* &slot->all */
+	"	mov $0, %edx\n"
+	"	mov $8, %r10d\n"
+	"	syscall\n"
+	"	mov %rbx, %rdi\n"
+	"	lea " STR(PARASITE_STACK) "(%rbx), %rsp\n"
+	"	cld\n"
+	"	call parasite_main\n"
+	"	ud2\n"
+	".text\n");
+/* clang-format on */
 
 void parasite_main(struct parasite_slot *s);
 

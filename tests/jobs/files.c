@@ -209,11 +209,11 @@ static void check_locks(void)
 	}
 	CHECK(!fcntl(fd_lock, F_GETLK, &fl) && fl.l_type == F_WRLCK);
 	CHECK(fl.l_pid == parent && fl.l_start == 10 && fl.l_len == 5);
-	fl = (struct flock) { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 90, .l_len = 1 };
+	fl = (struct flock){ .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 90, .l_len = 1 };
 	CHECK(!fcntl(fd_lock, F_GETLK, &fl) && fl.l_type == F_RDLCK && fl.l_start == 40 &&
 	      !fl.l_len);
 	fd = open("files.ofd", O_RDWR);
-	fl = (struct flock) { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 50 };
+	fl = (struct flock){ .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 50 };
 	CHECK(fd >= 0 && !fcntl(fd, F_OFD_GETLK, &fl));
 	CHECK(fl.l_type == F_WRLCK && fl.l_pid == -1 && fl.l_start == 20 && fl.l_len == 7);
 	fd = open("files.flock", O_RDWR);

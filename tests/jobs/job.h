@@ -137,7 +137,7 @@ JOB_UNUSED static uint64_t job_ns(clockid_t clock)
 
 JOB_UNUSED static struct timespec job_timespec(uint64_t ns)
 {
-	return (struct timespec) { (time_t)(ns / 1000000000), (long)(ns % 1000000000) };
+	return (struct timespec){ (time_t)(ns / 1000000000), (long)(ns % 1000000000) };
 }
 
 /* Do we run on that stack? */

@@ -47,7 +47,7 @@ static struct arch_xstate_layout haswell(void)
 
 static struct arch_xstate_layout nehalem(void)
 {
-	return (struct arch_xstate_layout) { .xcr0 = 3, .size = 512 };
+	return (struct arch_xstate_layout){ .xcr0 = 3, .size = 512 };
 }
 
 /* A thread with bv live: every component filled with its own pattern, PKRU as Linux starts it. */

@@ -14,14 +14,14 @@
 #define USER_CS 0x33
 #define USER_DS 0x2b
 
-#define EACH_REG(X)                                                                               \
-	X(r15, r15)                                                                               \
-	X(r14, r14)                                                                               \
-	X(r13, r13) X(r12, r12) X(rbp, bp) X(rbx, bx) X(r11, r11) X(r10, r10) X(r9, r9) X(r8, r8) \
-		X(rax, ax) X(rcx, cx) X(rdx, dx) X(rsi, si) X(rdi, di) X(orig_rax, orig_ax)       \
-			X(rip, ip) X(cs, cs) X(eflags, flags) X(rsp, sp) X(ss, ss)                \
-				X(fs_base, fs_base) X(gs_base, gs_base) X(ds, ds) X(es, es)       \
-					X(fs, fs) X(gs, gs)
+/* clang-format off */
+#define EACH_REG(X)                                                           \
+	X(r15, r15) X(r14, r14) X(r13, r13) X(r12, r12) X(rbp, bp) X(rbx, bx) \
+	X(r11, r11) X(r10, r10) X(r9, r9) X(r8, r8) X(rax, ax) X(rcx, cx)     \
+	X(rdx, dx) X(rsi, si) X(rdi, di) X(orig_rax, orig_ax) X(rip, ip)      \
+	X(cs, cs) X(eflags, flags) X(rsp, sp) X(ss, ss) X(fs_base, fs_base)   \
+	X(gs_base, gs_base) X(ds, ds) X(es, es) X(fs, fs) X(gs, gs)
+/* clang-format on */
 
 void arch_regs_to_image(const struct user_regs_struct *r, UserX86RegsEntry *e)
 {
