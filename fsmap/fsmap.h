@@ -12,6 +12,9 @@
 #include <sys/stat.h>
 
 #include "base/elf.h"
+#include "image/facts.pb-c.h"
+#include "image/needs.pb-c.h"
+#include "image/rule.h"
 
 struct ck_err;
 
@@ -37,5 +40,22 @@ int fsmap_identify(int fd, unsigned int flags, struct fsmap_identity *ret, struc
 
 /* XXH64 (seed 0) of the first limit bytes of a readable file, or of all of a shorter one. */
 int fsmap_hash(int fd, uint64_t limit, uint64_t *ret, struct ck_err *err);
+
+/*
+ * Looks at every path that an image needs, as the calling user, and adds what it finds to
+ * facts->paths, in the order of needs->paths. Opens regular files for reading only; whether they
+ * can be written is asked, not tried, since a writer's close wakes up watchers. Hashes what can't
+ * be told to be the same otherwise. 0 or -ENOMEM.
+ */
+int fsmap_look(const CkptNeeds *needs, CkptFacts *facts);
+
+/* Whose mount a path lies on: the longest mount point that is a prefix; the last of equals covers
+ * the others. NULL if facts carry no mounts. */
+const CkptMount *fsmap_mount_of(const CkptFacts *facts, const char *path);
+/* Is path dir itself, or below it, at a component boundary? */
+bool fsmap_below(const char *path, const char *dir);
+
+/* The rules of this folder, ended by a row without an id. */
+extern const struct rule fsmap_rules[];
 
 #endif

@@ -42,7 +42,22 @@ struct findings {
 	bool failed; /* memory ran out */
 };
 
+/* What is known of the image as such. */
+enum rule_image_state {
+	RULE_IMAGE_WHOLE,
+	RULE_IMAGE_CORRUPT,
+	RULE_IMAGE_INCOMPLETE, /* its dump did not finish */
+	RULE_IMAGE_VERSION,    /* needs another ckpt */
+};
+struct rule_image {
+	enum rule_image_state state;
+	const char *fault, *hint; /* unless it is whole */
+	bool foreign;             /* made by CRIU */
+	bool no_sums;             /* its pages carry no checksums */
+};
+
 struct rule_input {
+	const struct rule_image *image; /* NULL: whole */
 	const struct CkptNeeds *needs;
 	const struct CkptFacts *source; /* may be NULL (foreign image) */
 	const struct CkptFacts *target;

@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The rules about CPUs. Pure: needs and facts in, findings out. What decides is the register state
+ * that is live in the image; a missing instruction set alone decides nothing, since nobody has yet
+ * looked which instructions the image can still reach.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/auto.h"
+#include "base/strbuf.h"
+#include "cpuinfo/cpuinfo.h"
+#include "image/needs.pb-c.h"
+
+#define BIT(n) (UINT64_C(1) << (n))
+
+enum {
+	BIT_PKRU = 9,
+	LEGACY_SIZE = 576, /* bytes of an xsave area before its first component */
+};
+
+/* AVX, opmask, ZMM_Hi256, Hi16_ZMM: the caller of a function that makes a system call has to expect
+ * them changed (System V ABI, 3.2.1). */
+#define CALLER_SAVED (BIT(2) | BIT(5) | BIT(6) | BIT(7))
+/* What ld.so saves around lazy binding: glibc sysdeps/x86/sysdep.h, STATE_SAVE_MASK */
+#define LAZY_MASK UINT64_C(0xee)
+#define PKRU_DEFAULT 0x55555554u
+
+static void arch_rule(const struct rule *r, const struct rule_input *in, struct findings *out)
+{
+	bool same = !strcmp(in->needs->arch, in->target->cpu->arch);
+	struct finding *f = findings_add(out, r, same ? FINDING_OK : FINDING_REFUSE, NULL);
+
+	finding_need(f, "%s", in->needs->arch);
+	finding_have(f, "%s", in->target->cpu->arch);
+	if (!same)
+		finding_remedy(f, "restore it on a host of architecture %s", in->needs->arch);
+}
+
+static const char *cpu_name(const CkptCpuFacts *c)
+{
+	return c->brand && c->brand[0] ? c->brand : c->arch;
+}
+
+/* Features of an instruction set that the source has and the target lacks, as text. */
+static size_t list_missing(const CkptCpuFacts *source, const CkptCpuFacts *target,
+			   struct ck_strbuf *b)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < source->n_features; i++) {
+		const struct cpuinfo_feature *f = cpuinfo_feature_find(source->features[i]);
+
+		if (!f || f->class != CPUINFO_ISA || cpuinfo_has(target, f->name))
+			continue;
+		ck_strbuf_addf(b, "%s%s", n++ ? " " : "", f->name);
+	}
+	return n;
+}
+
+static void isa_rule(const struct rule *r, const struct rule_input *in, struct findings *out)
+{
+	CK_AUTO(strbuf) struct ck_strbuf b = CK_STRBUF_INIT;
+	const CkptCpuFacts *source = in->source ? in->source->cpu : NULL;
+	const CkptCpuFacts *target = in->target->cpu;
+	struct finding *f;
+
+	if (strcmp(in->needs->arch, target->arch)) {
+		findings_add(out, r, FINDING_NA, NULL); /* cpu.arch has said it */
+		return;
+	}
+	if (!source || !source->n_features || !target->n_features) {
+		f = findings_add(out, r, FINDING_UNKNOWN, NULL);
+		finding_need(f, "the instructions of the CPU where the image was made");
+		finding_have(f, "%s", cpu_name(target));
+		finding_evidence(f, "%s",
+				 source && source->n_features
+					 ? "the host profile lists no CPU features"
+					 : "the image does not say which CPU that was");
+		finding_remedy(f, "allow it if both hosts have the same CPU");
+		return;
+	}
+	if (!list_missing(source, target, &b)) {
+		f = findings_add(out, r, FINDING_OK, NULL);
+		finding_need(f, "%s", cpu_name(source));
+		finding_have(f, "%s", cpu_name(target));
+		return;
+	}
+	f = findings_add(out, r, FINDING_UNKNOWN, ck_strbuf_str(&b));
+	finding_need(f, "%s has them", cpu_name(source));
+	finding_have(f, "%s lacks them", cpu_name(target));
+	finding_evidence(f,
+			 "CPUID of both; whether the job's code still uses them was not analysed");
+	finding_remedy(f, "restore it on a CPU that has them");
+}
+
+/* A live component that the target lacks: what becomes of it in this thread? */
+enum fate {
+	FATE_CARRIED, /* the target has it, or it holds nothing */
+	FATE_DEAD,    /* dropped; the thread's code can't look at it any more */
+	FATE_LOST,
+};
+
+static enum fate fate_of(const CkptNeedXstate *x, unsigned int bit, uint64_t xcr0)
+{
+	uint64_t initial = x->has_initial ? x->initial : 0;
+
+	if (!(x->xstate_bv & BIT(bit)) || (xcr0 & BIT(bit)))
+		return FATE_CARRIED;
+	if (bit == BIT_PKRU) {
+		/* Always live under Linux; only a value of the job's own says that keys are used.
+		 */
+		bool own = x->has_pkru && x->pkru != PKRU_DEFAULT && x->pkru != 0;
+
+		return own ? FATE_LOST : FATE_CARRIED;
+	}
+	if (initial & BIT(bit))
+		return FATE_CARRIED;
+	return x->in_syscall && (CALLER_SAVED & BIT(bit)) ? FATE_DEAD : FATE_LOST;
+}
+
+struct tally {
+	size_t dead, lost;
+	uint32_t first_lost; /* tid */
+};
+
+static void count(const CkptNeeds *needs, unsigned int bit, uint64_t xcr0, struct tally *t)
+{
+	for (size_t i = 0; i < needs->n_xstate; i++) {
+		switch (fate_of(needs->xstate[i], bit, xcr0)) {
+		case FATE_LOST:
+			if (!t->lost++)
+				t->first_lost = needs->xstate[i]->tid;
+			break;
+		case FATE_DEAD:
+			t->dead++;
+			break;
+		case FATE_CARRIED:
+			break;
+		}
+	}
+}
+
+static void component_finding(const struct rule *r, const struct rule_input *in, unsigned int bit,
+			      const struct tally *t, struct findings *out)
+{
+	const char *name = cpuinfo_component_name(bit);
+	struct finding *f = findings_add(out, r, t->lost ? FINDING_REFUSE : FINDING_OK, name);
+
+	finding_have(f, "%s does not have it (XCR0 %#llx)", cpu_name(in->target->cpu),
+		     (unsigned long long)in->target->cpu->xcr0);
+	if (!t->lost) {
+		finding_need(f, "nothing: it is dropped");
+		finding_evidence(f,
+				 "all %zu %s with live state were stopped in a system call, where "
+				 "its caller keeps nothing in it",
+				 t->dead, t->dead == 1 ? "thread" : "threads");
+		return;
+	}
+	finding_need(f, "live in %zu of %zu threads", t->lost, in->needs->n_xstate);
+	finding_evidence(f, "XSTATE_BV bit %u of thread %u, stopped outside a system call", bit,
+			 t->first_lost);
+	finding_remedy(f, "restore it on a CPU that has this state");
+}
+
+static void component_rule(const struct rule *r, const struct rule_input *in, struct findings *out)
+{
+	const CkptCpuFacts *cpu = in->target->cpu;
+	/* Without xsave there is the fxsave area: x87 and SSE. */
+	uint64_t xcr0 = cpu->has_xcr0 ? cpu->xcr0 | 3 : 3;
+	bool any = false;
+
+	if (!in->needs->n_xstate || strcmp(in->needs->arch, cpu->arch)) {
+		findings_add(out, r, FINDING_NA, NULL);
+		return;
+	}
+	for (unsigned int bit = 2; bit < 64; bit++) {
+		struct tally t = { 0 };
+
+		count(in->needs, bit, xcr0, &t);
+		if (!t.lost && !t.dead)
+			continue;
+		component_finding(r, in, bit, &t, out);
+		any = true;
+	}
+	if (!any)
+		findings_add(out, r, FINDING_OK, NULL);
+}
+
+/* Bytes that the standard format takes for the components in mask. */
+static uint32_t area_size(const CkptCpuFacts *cpu, uint64_t mask)
+{
+	uint32_t size = LEGACY_SIZE;
+
+	for (size_t i = 0; i < cpu->n_xsave; i++) {
+		const CkptXsaveComponent *c = cpu->xsave[i];
+
+		if (c->bit < 64 && (mask & BIT(c->bit)) && c->size < UINT32_MAX - c->offset &&
+		    c->offset + c->size > size)
+			size = c->offset + c->size;
+	}
+	return size;
+}
+
+static bool same_layout(const CkptCpuFacts *a, const CkptCpuFacts *b)
+{
+	if (a->n_xsave != b->n_xsave || a->xsave_size != b->xsave_size)
+		return false;
+	for (size_t i = 0; i < a->n_xsave; i++) {
+		const CkptXsaveComponent *c = cpuinfo_component(b, a->xsave[i]->bit);
+
+		if (!c || c->offset != a->xsave[i]->offset || c->size != a->xsave[i]->size)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * ld.so's lazy binding reserves what the source's area took and, where there is no XSAVEC, saves
+ * all components that this CPU has: on a CPU with larger areas it would write over its caller's
+ * frames.
+ */
+static bool lazy_binding_overflows(const CkptCpuFacts *source, const CkptCpuFacts *target)
+{
+	return cpuinfo_has(source, "xsave") && !cpuinfo_has(source, "xsavec") &&
+	       area_size(target, LAZY_MASK) > area_size(source, LAZY_MASK);
+}
+
+static void size_rule(const struct rule *r, const struct rule_input *in, struct findings *out)
+{
+	const CkptCpuFacts *s = in->source ? in->source->cpu : NULL, *t = in->target->cpu;
+	struct finding *f;
+
+	if (!s || !s->has_xcr0 || !t->has_xcr0 || strcmp(s->arch, t->arch)) {
+		findings_add(out, r, FINDING_NA, NULL);
+		return;
+	}
+	if (same_layout(s, t)) {
+		findings_add(out, r, FINDING_OK, NULL);
+		return;
+	}
+	if (!lazy_binding_overflows(s, t)) {
+		f = findings_add(out, r, FINDING_OK, "xsave layout");
+		finding_need(f, "%u bytes", s->xsave_size);
+		finding_have(f, "%u bytes", t->xsave_size);
+		finding_evidence(f, "areas are rebuilt component by component");
+		return;
+	}
+	f = findings_add(out, r, FINDING_UNKNOWN, "xsave areas of lazy binding");
+	finding_need(f, "%u bytes, as ld.so of the job has reserved them", area_size(s, LAZY_MASK));
+	finding_have(f, "this CPU writes %u bytes", area_size(t, LAZY_MASK));
+	finding_evidence(f, "the source CPU has no XSAVEC; whether the job binds lazily was not "
+			    "analysed");
+	finding_remedy(f, "start the job with LD_BIND_NOW=1, or restore it on a CPU like %s",
+		       cpu_name(s));
+}
+
+const struct rule cpuinfo_rules[] = {
+	{ "cpu.arch", "another architecture", arch_rule },
+	{ "cpu.xsave.component", "live register state is missing", component_rule },
+	{ "cpu.isa", "instructions are missing", isa_rule },
+	{ "cpu.xsave.size", "register state is laid out differently", size_rule },
+	{ NULL, NULL, NULL },
+};

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Looks at paths on this host, as the calling user. What is there may change at any moment; the
+ * restore itself opens the files and fails cleanly if they went away after all.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/auto.h"
+#include "base/pb.h"
+#include "fsmap/fsmap.h"
+
+/* Smaller files are hashed even if size and time are the same: it costs a millisecond. */
+enum { ALWAYS_HASH = 4 << 20 };
+
+static uint64_t mtime_ns(const struct stat *st)
+{
+	return (uint64_t)st->st_mtim.tv_sec * 1000000000u + (uint64_t)st->st_mtim.tv_nsec;
+}
+
+/* The first component of path that is not there, or that is no directory though more follows. */
+static int find_missing(const char *path, CkptPathFact *f)
+{
+	char *part = strdup(path);
+	struct stat st;
+
+	if (!part)
+		return -ENOMEM;
+	for (char *p = part + 1; *p; p++) {
+		bool gone;
+
+		if (*p != '/')
+			continue;
+		*p = '\0';
+		gone = stat(part, &st) < 0;
+		if (gone && errno == ENOENT)
+			f->parent_missing = part;
+		else if (!gone && !S_ISDIR(st.st_mode))
+			f->parent = part;
+		if (f->parent_missing || f->parent)
+			return 0;
+		*p = '/';
+		if (gone)
+			break;
+	}
+	f->parent_missing = part;
+	return 0;
+}
+
+/*
+ * With size and modification time the same to the nanosecond a large file is the same. Times
+ * without a fraction don't count: archives and reproducible builds set those.
+ */
+static bool same_by_time(const CkptNeedPath *need, const struct stat *st)
+{
+	return need->has_size && need->has_mtime_ns && need->size == (uint64_t)st->st_size &&
+	       need->mtime_ns == mtime_ns(st) && st->st_mtim.tv_nsec != 0 &&
+	       st->st_size > ALWAYS_HASH;
+}
+
+/* What of a readable regular file is comparable with what the image knows of it. */
+static int compare_contents(int fd, const CkptNeedPath *need, CkptPathFact *f)
+{
+	struct fsmap_identity id;
+	bool written = need->access == O_WRONLY || need->access == O_RDWR;
+
+	if (fsmap_identify(fd, FSMAP_BUILD_ID, &id, NULL) < 0)
+		return 0;
+	if (id.build_id_len) {
+		f->build_id.data = malloc(id.build_id_len);
+		if (!f->build_id.data)
+			return -ENOMEM;
+		memcpy(f->build_id.data, id.build_id, id.build_id_len);
+		f->build_id.len = id.build_id_len;
+		f->has_build_id = true;
+	}
+	if (need->has_build_id || !need->has_hash || written || same_by_time(need, &id.st))
+		return 0;
+	if (!need->has_size || need->size == (uint64_t)id.st.st_size) {
+		f->has_hash = fsmap_hash(fd, UINT64_MAX, &f->hash, NULL) == 0;
+	} else if (need->size < (uint64_t)id.st.st_size) {
+		f->has_prefix_hash = fsmap_hash(fd, need->size, &f->prefix_hash, NULL) == 0;
+		f->has_prefix = f->has_prefix_hash;
+		f->prefix = need->size;
+	}
+	return 0;
+}
+
+static bool may(const char *path, int mode)
+{
+	return faccessat(AT_FDCWD, path, mode, AT_EACCESS) == 0;
+}
+
+static void fill_stat(const struct stat *st, CkptPathFact *f)
+{
+	f->exists = true;
+	f->has_mode = f->has_owner = f->has_mtime_ns = true;
+	f->mode = st->st_mode;
+	f->owner = st->st_uid;
+	f->mtime_ns = mtime_ns(st);
+	if (S_ISREG(st->st_mode)) {
+		f->has_size = true;
+		f->size = (uint64_t)st->st_size;
+	}
+}
+
+/* Opening a FIFO or a device may do something; of those only the permission is asked. */
+static int look_at(const CkptNeedPath *need, CkptPathFact *f)
+{
+	CK_AUTO(fd) int fd = -EBADF;
+	struct stat st;
+
+	if (need->path[0] != '/')
+		return 0;
+	if (stat(need->path, &st) < 0) {
+		f->has_error = true;
+		f->error = errno;
+		return errno == ENOENT || errno == ENOTDIR ? find_missing(need->path, f) : 0;
+	}
+	fill_stat(&st, f);
+	f->has_readable = f->has_writable = f->has_executable = true;
+	f->readable = may(need->path, R_OK);
+	f->writable = may(need->path, W_OK);
+	f->executable = may(need->path, X_OK);
+	if (!S_ISREG(st.st_mode))
+		return 0;
+	fd = open(need->path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	f->readable = fd >= 0;
+	if (fd < 0) {
+		f->has_error = true;
+		f->error = errno;
+		return 0;
+	}
+	return compare_contents(fd, need, f);
+}
+
+int fsmap_look(const CkptNeeds *needs, CkptFacts *facts)
+{
+	for (size_t i = 0; i < needs->n_paths; i++) {
+		CkptPathFact *f = CK_PB_NEW(CkptPathFact, ckpt_path_fact);
+		int r = f ? 0 : -ENOMEM;
+
+		if (r == 0) {
+			f->path = strdup(needs->paths[i]->path);
+			r = f->path ? look_at(needs->paths[i], f) : -ENOMEM;
+		}
+		if (r == 0)
+			r = ck_pb_append(&facts->paths, &facts->n_paths, f);
+		if (r < 0) {
+			if (f)
+				ckpt_path_fact__free_unpacked(f, NULL);
+			return r;
+		}
+	}
+	return 0;
+}
+
+bool fsmap_below(const char *path, const char *dir)
+{
+	size_t n = strlen(dir);
+
+	while (n > 1 && dir[n - 1] == '/')
+		n--;
+	if (n == 1 && dir[0] == '/')
+		return path[0] == '/';
+	return !strncmp(path, dir, n) && (path[n] == '/' || !path[n]);
+}
+
+const CkptMount *fsmap_mount_of(const CkptFacts *facts, const char *path)
+{
+	const CkptMount *best = NULL;
+	size_t len = 0;
+
+	for (size_t i = 0; i < facts->n_mounts; i++) {
+		const CkptMount *m = facts->mounts[i];
+		size_t n = strlen(m->point);
+
+		if (fsmap_below(path, m->point) && n >= len) {
+			best = m;
+			len = n;
+		}
+	}
+	return best;
+}
