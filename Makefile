@@ -31,7 +31,7 @@ SRCS := $(wildcard base/*.c image/*.c probe/*.c cpuinfo/*.c fsmap/*.c policies/*
 	engine/res/*.c engine/arch/*/*.c report/*.c)
 CMDS := $(wildcard cmd/*.c)
 GEN := $(PROTOS:%.proto=$(B)/gen/%.pb-c.c)
-LIB_OBJS := $(SRCS:%.c=$(B)/%.o) $(GEN:%.c=%.o) $(PIES:%=$(B)/engine/pie/%-blob.o)
+LIB_OBJS := $(SRCS:%.c=$(B)/%.o) $(GEN:%.c=%.o) $(PIES:%=$(B)/engine/pie/%-blob.o) $(B)/policies/default-json.o
 CMD_OBJS := $(CMDS:%.c=$(B)/%.o)
 UNIT := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/t-*.c))
 JOBS := $(patsubst tests/jobs/%.c,$(B)/tests/jobs/%,$(wildcard tests/jobs/*.c))
@@ -88,6 +88,12 @@ $(B)/engine/pie/%-blob.o: $(B)/engine/pie/%.bin
 	$(call say,BLOB,$@)
 	$(Q)printf '.section .rodata\n.balign 64\n.globl pie_%s_start, pie_%s_end\npie_%s_start:\n.incbin "%s"\npie_%s_end:\n.section .note.GNU-stack,"",@progbits\n' \
 		$* $* $* $< $* | $(CC) -x assembler -c -o $@ -
+
+# The built-in policy is linked in as it stands.
+$(B)/policies/default-json.o: policies/default.json
+	$(call say,BLOB,$@)
+	$(Q)mkdir -p $(@D) && printf '.section .rodata\n.globl policy_default_json_start, policy_default_json_end\npolicy_default_json_start:\n.incbin "%s"\npolicy_default_json_end:\n.section .note.GNU-stack,"",@progbits\n' \
+		$< | $(CC) -x assembler -c -o $@ -
 
 $(B)/tests/unit/%: tests/unit/%.c $(B)/libckpt.a
 	$(call say,TEST,$@)

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Gathers what the judge looks at: needs and source from an image, the target from this host or
+ * from a profile. Decides nothing.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/auto.h"
+#include "base/err.h"
+#include "fsmap/fsmap.h"
+#include "image/image.h"
+#include "policies/foreign.h"
+#include "policies/policies.h"
+#include "probe/probe.h"
+
+static inline void ck_auto_needs(CkptNeeds **n)
+{
+	if (*n)
+		ckpt_needs__free_unpacked(*n, NULL);
+}
+
+static inline void ck_auto_facts(CkptFacts **f)
+{
+	if (*f)
+		ckpt_facts__free_unpacked(*f, NULL);
+}
+
+static int read_message(const struct image *img, enum image_kind kind,
+			const ProtobufCMessageDescriptor *type, ProtobufCMessage **ret,
+			struct ck_err *err)
+{
+	ProtobufCMessage *m;
+	int r = image_read_one(img, kind, 0, &m, err);
+
+	if (r < 0)
+		return r;
+	if (m->descriptor != type) {
+		protobuf_c_message_free_unpacked(m, NULL);
+		return ck_fail(err, CK_ERR_BUG, -EPROTO, "read another message than expected");
+	}
+	*ret = m;
+	return 0;
+}
+
+int policy_read_needs(const struct image *img, CkptNeeds **ret_needs, CkptFacts **ret_source,
+		      struct ck_err *err)
+{
+	ProtobufCMessage *needs, *facts;
+	int r;
+
+	if (image_origin(img) == IMAGE_FOREIGN)
+		return policy_derive_needs(img, ret_needs, ret_source, err);
+	r = read_message(img, IMAGE_CKPT_NEEDS, &ckpt_needs__descriptor, &needs, err);
+	if (r < 0)
+		return r;
+	r = read_message(img, IMAGE_CKPT_FACTS, &ckpt_facts__descriptor, &facts, err);
+	if (r < 0) {
+		protobuf_c_message_free_unpacked(needs, NULL);
+		return r;
+	}
+	*ret_needs = (CkptNeeds *)needs;
+	*ret_source = (CkptFacts *)facts;
+	return 0;
+}
+
+struct sums_seen {
+	bool pages, sums;
+};
+
+static int see(enum image_kind kind, unsigned int id, uint64_t size, void *arg)
+{
+	struct sums_seen *s = arg;
+
+	(void)id;
+	s->pages = s->pages || (kind == IMAGE_PAGES && size);
+	s->sums = s->sums || kind == IMAGE_CKPT_SUMS;
+	return 0;
+}
+
+/* The facts' pids: those that the tasks of the job will have. */
+static int look_pids(const CkptNeeds *needs, CkptFacts *host)
+{
+	for (size_t i = 0; i < needs->n_tasks; i++) {
+		const CkptNeedTask *t = needs->tasks[i];
+		int r = probe_pids(host, &t->pid, 1);
+
+		for (size_t k = 0; k < t->n_tids && r == 0; k++)
+			if (t->tids[k] != t->pid)
+				r = probe_pids(host, &t->tids[k], 1);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int judge(const struct image *img, const CkptNeeds *needs, const CkptFacts *source,
+		 const CkptFacts *target, bool live, const struct policy *p, struct verdict *ret,
+		 struct ck_err *err)
+{
+	struct sums_seen seen = { 0 };
+	struct rule_image image = { .foreign = image_origin(img) == IMAGE_FOREIGN };
+	struct rule_input in = {
+		.image = &image,
+		.needs = needs,
+		.source = source,
+		.target = target,
+		.live = live,
+	};
+	int r = image_each(img, see, &seen, err);
+
+	if (r < 0)
+		return r;
+	image.no_sums = seen.pages && !seen.sums;
+	r = policy_judge(&in, p, ret, err);
+	if (r < 0)
+		return r;
+	ret->image = strdup(image_dir(img));
+	if (!ret->image) {
+		policy_verdict_done(ret);
+		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot judge");
+	}
+	return 0;
+}
+
+int policy_check_live(const struct image *img, const struct policy *p, struct verdict *ret,
+		      struct ck_err *err)
+{
+	CK_AUTO(needs) CkptNeeds *needs = NULL;
+	CK_AUTO(facts) CkptFacts *source = NULL;
+	CK_AUTO(facts) CkptFacts *host = NULL;
+	int r = policy_read_needs(img, &needs, &source, err);
+
+	if (r == 0)
+		r = probe_facts(&host, err);
+	if (r < 0)
+		return r;
+	if (fsmap_look(needs, host) < 0 || look_pids(needs, host) < 0)
+		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot look at this host");
+	return judge(img, needs, source, host, true, p, ret, err);
+}
+
+int policy_check_profile(const struct image *img, const CkptFacts *host, const struct policy *p,
+			 struct verdict *ret, struct ck_err *err)
+{
+	CK_AUTO(needs) CkptNeeds *needs = NULL;
+	CK_AUTO(facts) CkptFacts *source = NULL;
+	int r = policy_read_needs(img, &needs, &source, err);
+
+	return r < 0 ? r : judge(img, needs, source, host, false, p, ret, err);
+}
+
+int policy_check_broken(const char *dir, const struct ck_err *fault, const struct policy *p,
+			struct verdict *ret)
+{
+	struct rule_image image = { .state = RULE_IMAGE_CORRUPT, .hint = fault->hint };
+	struct rule_input in = { .image = &image, .live = true };
+	CK_AUTO(free) char *text = NULL;
+	int r;
+
+	if (fault->kind != CK_ERR_IMAGE)
+		return -EINVAL;
+	if (fault->code == -ENODATA)
+		image.state = RULE_IMAGE_INCOMPLETE;
+	if (fault->code == -EPROTONOSUPPORT)
+		image.state = RULE_IMAGE_VERSION;
+	if (asprintf(&text, "%s%s%s%s", fault->what, fault->where[0] ? " (" : "", fault->where,
+		     fault->where[0] ? ")" : "") < 0)
+		return -ENOMEM;
+	image.fault = text;
+	r = policy_judge(&in, p, ret, NULL);
+	if (r < 0)
+		return r;
+	ret->image = strdup(dir);
+	return 0;
+}

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The judge. A policy says which rules apply and what is allowed; the judge runs the rules of all
+ * domains over what an image needs and what a host is, and gives a verdict. policy_judge() is pure;
+ * the policy_check_*() functions gather first.
+ */
+#ifndef CK_POLICIES_POLICIES_H
+#define CK_POLICIES_POLICIES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "image/facts.pb-c.h"
+#include "image/needs.pb-c.h"
+#include "image/rule.h"
+
+struct ck_err;
+struct image;
+
+/* ---- policies ---- */
+
+/* What becomes of a rule's findings. */
+enum policy_treatment {
+	POLICY_APPLY,  /* as found */
+	POLICY_WARN,   /* whatever would refuse is said, and does not refuse */
+	POLICY_REFUSE, /* whatever is not in order refuses */
+	POLICY_OFF,    /* the rule is not run */
+};
+
+struct policy;
+
+/* The policy named default, which is built in. */
+int policy_default(struct policy **ret, struct ck_err *err);
+/* From a file. CK_ERR_CONFIG if it is not a policy, or names a rule or an action that we don't
+ * know. */
+int policy_load(const char *path, struct policy **ret, struct ck_err *err);
+int policy_parse(const char *text, struct policy **ret, struct ck_err *err);
+void policy_free(struct policy *p);
+static inline void ck_auto_policy(struct policy **p)
+{
+	if (*p)
+		policy_free(*p);
+}
+const char *policy_name(const struct policy *p);
+/* Allows an action (as --allow names it). CK_ERR_USAGE if there is none of that name. */
+int policy_allow(struct policy *p, const char *action, struct ck_err *err);
+/* Takes "undecided" for "compatible". */
+void policy_allow_undecided(struct policy *p);
+bool policy_allows_undecided(const struct policy *p);
+bool policy_allows(const struct policy *p, const char *action);
+enum policy_treatment policy_treatment(const struct policy *p, const char *rule);
+
+/* ---- rules ---- */
+
+/* The tables of all domains, in the order in which causes precede consequences; ended by NULL. */
+extern const struct rule *const policy_tables[];
+const struct rule *policy_rule_find(const char *id);
+
+/* ---- verdicts ---- */
+
+enum verdict_status {
+	VERDICT_COMPATIBLE,
+	VERDICT_ACTIONS, /* compatible once the listed actions are allowed */
+	VERDICT_UNDECIDED,
+	VERDICT_TRY_LATER, /* what refuses may be gone in a minute */
+	VERDICT_INCOMPATIBLE,
+	VERDICT_HOST,  /* this host can't restore anything */
+	VERDICT_IMAGE, /* the image is corrupt or incomplete */
+};
+
+struct verdict {
+	enum verdict_status status;
+	bool live;                /* judged for this host, now */
+	struct findings findings; /* what decides first, then by cause */
+	/* for people; NULL where not known */
+	char *image, *policy;
+	char *source_host, *source_cpu, *source_kernel;
+	char *target_host, *target_cpu, *target_kernel;
+};
+
+void policy_verdict_done(struct verdict *v);
+static inline void ck_auto_verdict(struct verdict *v)
+{
+	policy_verdict_done(v);
+}
+/* "compatible", "actions", "undecided", ... as JSON has it */
+const char *policy_verdict_name(enum verdict_status s);
+const char *policy_finding_name(enum finding_status s);
+
+/* Pure. *ret must be empty. -ENOMEM. */
+int policy_judge(const struct rule_input *in, const struct policy *p, struct verdict *ret,
+		 struct ck_err *err);
+
+/* What an image needs, and where it comes from: read from an image of ours, derived from CRIU's.
+ * *ret_source may become NULL. Both are freed with their *__free_unpacked(). */
+int policy_read_needs(const struct image *img, CkptNeeds **ret_needs, CkptFacts **ret_source,
+		      struct ck_err *err);
+/* Looks at this host as it is now, and judges. Takes some ten milliseconds. A verdict against it is
+ * no error: 0 with *ret filled. */
+int policy_check_live(const struct image *img, const struct policy *p, struct verdict *ret,
+		      struct ck_err *err);
+/* The same for a stored host profile. */
+int policy_check_profile(const struct image *img, const CkptFacts *host, const struct policy *p,
+			 struct verdict *ret, struct ck_err *err);
+/*
+ * For an image that could not be opened: a verdict made of image_open()'s error. -errno (and *err
+ * untouched) if that error says nothing about the image itself.
+ */
+int policy_check_broken(const char *dir, const struct ck_err *fault, const struct policy *p,
+			struct verdict *ret);
+
+#endif
