@@ -13,6 +13,11 @@ int cmd_verbose;
 static int cmd_help(int argc, char **argv);
 
 static const struct cmd cmds[] = {
+	{ "check",
+	  "--image DIR [--host FILE] [--format text|json] [--all] [--allow ACTION] "
+	  "[--allow-undecided]",
+	  "tell whether an image can be restored here, or on the host of a profile", cmd_check },
+	{ "probe", "[-o FILE]", "print what this host is, as JSON", cmd_probe },
 	{ "help", "", "print this text", cmd_help },
 };
 

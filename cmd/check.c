@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+/* ckpt check: would this image run here, or on a host whose profile is given? */
+#include <errno.h>
+#include <getopt.h>
+#include <json-c/json.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/auto.h"
+#include "base/err.h"
+#include "base/fd.h"
+#include "cmd/cmd.h"
+#include "cmd/verdict.h"
+#include "image/image.h"
+#include "policies/policies.h"
+#include "report/report.h"
+
+enum { MAX_PROFILE = 16 << 20 }; /* bytes */
+
+struct check_args {
+	const char *dir, *host;
+	bool json;
+	unsigned int text_flags;
+};
+
+static inline void ck_auto_facts(CkptFacts **f)
+{
+	if (*f)
+		ckpt_facts__free_unpacked(*f, NULL);
+}
+
+static inline void ck_auto_json(struct json_object **o)
+{
+	json_object_put(*o);
+}
+
+static inline void ck_auto_tokener(struct json_tokener **t)
+{
+	if (*t)
+		json_tokener_free(*t);
+}
+
+int cmd_verdict_status(const struct verdict *v)
+{
+	switch (v->status) {
+	case VERDICT_COMPATIBLE:
+		return CMD_EXIT_OK;
+	case VERDICT_ACTIONS:
+		return CMD_EXIT_ACTIONS;
+	case VERDICT_UNDECIDED:
+		return CMD_EXIT_UNDECIDED;
+	case VERDICT_TRY_LATER:
+		return CMD_EXIT_TRYLATER;
+	case VERDICT_INCOMPATIBLE:
+		return CMD_EXIT_INCOMPATIBLE;
+	case VERDICT_HOST:
+		return CMD_EXIT_HOST;
+	case VERDICT_IMAGE:
+		return CMD_EXIT_DATA;
+	}
+	return CMD_EXIT_SOFTWARE;
+}
+
+static int read_profile(const char *path, CkptFacts **ret, struct ck_err *err)
+{
+	CK_AUTO(tokener) struct json_tokener *t = json_tokener_new();
+	CK_AUTO(json) struct json_object *o = NULL;
+	CK_AUTO(free) char *text = NULL;
+	ProtobufCMessage *m;
+	size_t len;
+	int r = ck_read_file_at(-1, path, MAX_PROFILE, &text, &len);
+
+	if (r < 0)
+		return ck_fail(err, CK_ERR_CONFIG, r, "cannot read host profile %s: %s", path,
+			       strerror(-r));
+	if (!t)
+		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot read host profile %s", path);
+	o = json_tokener_parse_ex(t, text, (int)len);
+	if (json_tokener_get_error(t) != json_tokener_success)
+		return ck_fail(err, CK_ERR_CONFIG, -EINVAL, "host profile %s is not JSON: %s", path,
+			       json_tokener_error_desc(json_tokener_get_error(t)));
+	r = image_from_json(o, &ckpt_facts__descriptor, &m, err);
+	if (r < 0)
+		return ck_err_at(err, r, "host profile %s", path);
+	*ret = (CkptFacts *)m;
+	return 0;
+}
+
+static int parse(int argc, char **argv, struct policy *p, struct check_args *a)
+{
+	static const struct option options[] = {
+		{ "image", required_argument, NULL, 'i' },
+		{ "host", required_argument, NULL, 'h' },
+		{ "format", required_argument, NULL, 'f' },
+		{ "allow", required_argument, NULL, 'a' },
+		{ "allow-undecided", no_argument, NULL, 'u' },
+		{ "all", no_argument, NULL, 'A' },
+		{ NULL, 0, NULL, 0 },
+	};
+	struct ck_err err = CK_ERR_INIT;
+	int c;
+
+	opterr = 0;
+	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		switch (c) {
+		case 'i':
+			a->dir = optarg;
+			break;
+		case 'h':
+			a->host = optarg;
+			break;
+		case 'f':
+			if (strcmp(optarg, "text") != 0 && strcmp(optarg, "json") != 0)
+				return cmd_usage("check", "--format is text or json");
+			a->json = !strcmp(optarg, "json");
+			break;
+		case 'a':
+			if (policy_allow(p, optarg, &err) < 0)
+				return cmd_usage("check", "%s", err.what);
+			break;
+		case 'u':
+			policy_allow_undecided(p);
+			break;
+		case 'A':
+			a->text_flags |= REPORT_ALL;
+			break;
+		default:
+			return cmd_usage("check", "unknown option or missing value: %s",
+					 argv[optind - 1]);
+		}
+	}
+	if (optind < argc)
+		return cmd_usage("check", "unexpected argument: %s", argv[optind]);
+	return a->dir ? 0 : cmd_usage("check", "--image is missing");
+}
+
+static int judge(const struct check_args *a, const struct policy *p, struct verdict *ret,
+		 struct ck_err *err)
+{
+	CK_AUTO(image) struct image *img = NULL;
+	CK_AUTO(facts) CkptFacts *host = NULL;
+	int r = a->host ? read_profile(a->host, &host, err) : 0;
+
+	if (r < 0)
+		return r;
+	r = image_open(a->dir, &img, err);
+	if (r == 0)
+		r = host ? policy_check_profile(img, host, p, ret, err)
+			 : policy_check_live(img, p, ret, err);
+	if (r < 0 && policy_check_broken(a->dir, err, p, ret) == 0)
+		r = 0;
+	return r;
+}
+
+int cmd_check(int argc, char **argv)
+{
+	CK_AUTO(policy) struct policy *policy = NULL;
+	CK_AUTO(verdict) struct verdict verdict = { 0 };
+	struct check_args args = { 0 };
+	struct ck_err err = CK_ERR_INIT;
+	int r, status;
+
+	if (policy_default(&policy, &err) < 0)
+		return cmd_fail("check", &err);
+	r = parse(argc, argv, policy, &args);
+	if (r)
+		return r;
+	r = judge(&args, policy, &verdict, &err);
+	if (r < 0)
+		return cmd_fail("check", &err);
+	status = cmd_verdict_status(&verdict);
+	if (args.json)
+		r = report_verdict_json(stdout, &verdict, status, &err);
+	else
+		r = report_verdict_text(stdout, &verdict, args.text_flags, &err);
+	return r < 0 ? cmd_fail("check", &err) : status;
+}

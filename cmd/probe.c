@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+/* ckpt probe: what this host is, as JSON; a stored one serves `ckpt check --host`. */
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/auto.h"
+#include "base/err.h"
+#include "cmd/cmd.h"
+#include "probe/probe.h"
+#include "report/report.h"
+
+static inline void ck_auto_facts(CkptFacts **f)
+{
+	if (*f)
+		ckpt_facts__free_unpacked(*f, NULL);
+}
+
+/* A profile is there as a whole or not at all. */
+static int write_file(const char *path, const CkptFacts *facts, struct ck_err *err)
+{
+	CK_AUTO(free) char *temp = NULL;
+	FILE *f;
+	int r;
+
+	if (asprintf(&temp, "%s.%d.partial", path, (int)getpid()) < 0)
+		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot write %s", path);
+	f = fopen(temp, "wxe");
+	if (!f)
+		return ck_fail_errno(err, "cannot write %s", path);
+	r = report_facts_json(f, facts, err);
+	if (fclose(f) != 0 && r == 0)
+		r = ck_fail_errno(err, "cannot write %s", path);
+	if (r == 0 && rename(temp, path) < 0)
+		r = ck_fail_errno(err, "cannot write %s", path);
+	if (r < 0)
+		unlink(temp);
+	return r;
+}
+
+int cmd_probe(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "output", required_argument, NULL, 'o' },
+		{ NULL, 0, NULL, 0 },
+	};
+	CK_AUTO(facts) CkptFacts *facts = NULL;
+	struct ck_err err = CK_ERR_INIT;
+	const char *path = NULL;
+	int c, r;
+
+	opterr = 0;
+	while ((c = getopt_long(argc, argv, "o:", options, NULL)) != -1) {
+		if (c != 'o')
+			return cmd_usage("probe", "unknown option or missing value: %s",
+					 argv[optind - 1]);
+		path = optarg;
+	}
+	if (optind < argc)
+		return cmd_usage("probe", "unexpected argument: %s", argv[optind]);
+	r = probe_facts(&facts, &err);
+	if (r == 0 && path && strcmp(path, "-") != 0)
+		r = write_file(path, facts, &err);
+	else if (r == 0)
+		r = report_facts_json(stdout, facts, &err);
+	return r < 0 ? cmd_fail("probe", &err) : CMD_EXIT_OK;
+}

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Verdicts and facts as JSON; the schemas are docs/schema/verdict.json and docs/schema/facts.json.
+ */
+#include <errno.h>
+#include <json-c/json.h>
+#include <string.h>
+
+#include "base/auto.h"
+#include "base/err.h"
+#include "image/image.h"
+#include "report/report.h"
+
+enum { VERDICT_VERSION = 1 };
+
+static inline void ck_auto_json(struct json_object **o)
+{
+	json_object_put(*o);
+}
+
+/* Names may be any bytes; JSON may not. What is no printable ASCII and no whole UTF-8 sequence
+ * becomes U+FFFD. */
+static size_t utf8_len(const unsigned char *p)
+{
+	size_t n = p[0] < 0x80 ? 1 : p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : 2;
+
+	if (p[0] >= 0x80 && (p[0] < 0xc2 || p[0] > 0xf4))
+		return 0;
+	for (size_t i = 1; i < n; i++)
+		if ((p[i] & 0xc0) != 0x80)
+			return 0;
+	if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) ||
+	    (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f))
+		return 0;
+	return n;
+}
+
+static struct json_object *text(const char *s)
+{
+	CK_AUTO(free) char *clean = malloc(3 * strlen(s) + 1);
+	size_t n = 0;
+
+	if (!clean)
+		return NULL;
+	for (const unsigned char *p = (const unsigned char *)s; *p;) {
+		size_t len = utf8_len(p);
+
+		if (len) {
+			memcpy(clean + n, p, len);
+			n += len;
+			p += len;
+		} else {
+			memcpy(clean + n, "\xef\xbf\xbd", 3);
+			n += 3;
+			p++;
+		}
+	}
+	return json_object_new_string_len(clean, (int)n);
+}
+
+/* Takes v; a NULL v means that memory ran out. */
+static int add(struct json_object *o, const char *key, struct json_object *v)
+{
+	if (!v || json_object_object_add(o, key, v) < 0) {
+		json_object_put(v);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+static int add_text(struct json_object *o, const char *key, const char *s)
+{
+	return s && s[0] ? add(o, key, text(s)) : 0;
+}
+
+static struct json_object *finding_json(const struct finding *f)
+{
+	struct json_object *o = json_object_new_object();
+	const struct rule *rule = policy_rule_find(f->rule);
+	int r = o ? 0 : -ENOMEM;
+
+	r = r ? r : add_text(o, "rule", f->rule);
+	r = r ? r : add_text(o, "title", rule ? rule->title : NULL);
+	r = r ? r : add_text(o, "status", policy_finding_name(f->status));
+	r = r ? r : add_text(o, "subject", f->subject);
+	r = r ? r : add_text(o, "need", f->need);
+	r = r ? r : add_text(o, "have", f->have);
+	r = r ? r : add_text(o, "evidence", f->evidence);
+	r = r ? r : add_text(o, "remedy", f->remedy);
+	r = r ? r : add_text(o, "action", f->action);
+	if (r == 0 && f->retry)
+		r = add(o, "retry", json_object_new_boolean(1));
+	if (r < 0) {
+		json_object_put(o);
+		return NULL;
+	}
+	return o;
+}
+
+static int add_host(struct json_object *o, const char *key, const char *host, const char *cpu,
+		    const char *kernel)
+{
+	struct json_object *h;
+	int r;
+
+	if (!host && !cpu && !kernel)
+		return 0;
+	h = json_object_new_object();
+	r = h ? add_text(h, "hostname", host) : -ENOMEM;
+	r = r ? r : add_text(h, "cpu", cpu);
+	r = r ? r : add_text(h, "kernel", kernel);
+	if (r < 0) {
+		json_object_put(h);
+		return r;
+	}
+	return add(o, key, h);
+}
+
+static int add_findings(struct json_object *o, const struct findings *f)
+{
+	struct json_object *list = json_object_new_array();
+
+	if (!list)
+		return -ENOMEM;
+	for (size_t i = 0; i < f->n; i++) {
+		struct json_object *one = finding_json(&f->f[i]);
+
+		if (!one || json_object_array_add(list, one) < 0) {
+			json_object_put(one);
+			json_object_put(list);
+			return -ENOMEM;
+		}
+	}
+	return add(o, "findings", list);
+}
+
+static int verdict_json(struct json_object *o, const struct verdict *v, int exit_status)
+{
+	int r = add(o, "version", json_object_new_int(VERDICT_VERSION));
+
+	r = r ? r : add_text(o, "verdict", policy_verdict_name(v->status));
+	r = r ? r : add(o, "exit_status", json_object_new_int(exit_status));
+	r = r ? r : add_text(o, "image", v->image);
+	r = r ? r : add_text(o, "policy", v->policy);
+	r = r ? r : add(o, "live", json_object_new_boolean(v->live));
+	r = r ? r : add_host(o, "source", v->source_host, v->source_cpu, v->source_kernel);
+	r = r ? r : add_host(o, "target", v->target_host, v->target_cpu, v->target_kernel);
+	return r ? r : add_findings(o, &v->findings);
+}
+
+static int print(FILE *out, struct json_object *o, struct ck_err *err)
+{
+	const char *s = json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY |
+								  JSON_C_TO_STRING_NOSLASHESCAPE);
+
+	if (!s)
+		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot make JSON");
+	if (fprintf(out, "%s\n", s) < 0)
+		return ck_fail(err, CK_ERR_SYS, -EIO, "cannot write JSON");
+	return 0;
+}
+
+int report_verdict_json(FILE *out, const struct verdict *v, int exit_status, struct ck_err *err)
+{
+	CK_AUTO(json) struct json_object *o = json_object_new_object();
+
+	if (!o || verdict_json(o, v, exit_status) < 0)
+		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot make JSON");
+	return print(out, o, err);
+}
+
+int report_facts_json(FILE *out, const CkptFacts *facts, struct ck_err *err)
+{
+	CK_AUTO(json) struct json_object *o = image_to_json(&facts->base);
+
+	if (!o)
+		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot make JSON");
+	return print(out, o, err);
+}
