@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* ckpt check: would this image run here, or on a host whose profile is given? */
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <json-c/json.h>
 #include <stdio.h>
@@ -68,7 +69,7 @@ static int read_profile(const char *path, CkptFacts **ret, struct ck_err *err)
 	CK_AUTO(free) char *text = NULL;
 	ProtobufCMessage *m;
 	size_t len;
-	int r = ck_read_file_at(-1, path, MAX_PROFILE, &text, &len);
+	int r = ck_read_file_at(AT_FDCWD, path, MAX_PROFILE, &text, &len);
 
 	if (r < 0)
 		return ck_fail(err, CK_ERR_CONFIG, r, "cannot read host profile %s: %s", path,

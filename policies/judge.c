@@ -147,7 +147,7 @@ static enum verdict_status decide(const struct findings *f, const struct policy 
 			refused = true;
 			lasting = lasting || !x->retry;
 			host = host || x->host;
-			image = image || !strncmp(x->rule, "image.", 6);
+			image = image || (explains_all(x->rule) && !strncmp(x->rule, "image.", 6));
 			break;
 		case FINDING_UNKNOWN:
 			unknown = true;

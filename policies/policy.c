@@ -4,6 +4,7 @@
  * rule or an action that we don't know is refused: whoever wrote it means something.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <json-c/json.h>
 #include <stdlib.h>
 #include <string.h>
@@ -230,7 +231,7 @@ int policy_load(const char *path, struct policy **ret, struct ck_err *err)
 {
 	CK_AUTO(free) char *text = NULL;
 	size_t len;
-	int r = ck_read_file_at(-1, path, MAX_POLICY, &text, &len);
+	int r = ck_read_file_at(AT_FDCWD, path, MAX_POLICY, &text, &len);
 
 	if (r < 0)
 		return ck_fail(err, CK_ERR_CONFIG, r, "cannot read policy %s: %s", path,

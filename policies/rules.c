@@ -60,10 +60,25 @@ static void sums_rule(const struct rule *r, const struct rule_input *in, struct 
 	finding_remedy(f, "none is needed; damage to the pages would go unnoticed");
 }
 
+static void unsupported_rule(const struct rule *r, const struct rule_input *in,
+			     struct findings *out)
+{
+	if (!in->needs || !in->needs->n_unsupported)
+		findings_add(out, r, FINDING_OK, NULL);
+	for (size_t i = 0; in->needs && i < in->needs->n_unsupported; i++) {
+		struct finding *f = findings_add(out, r, FINDING_REFUSE, in->needs->unsupported[i]);
+
+		finding_need(f, "to be restored");
+		finding_have(f, "ckpt does not know how");
+		finding_remedy(f, "restore this image with CRIU");
+	}
+}
+
 static const struct rule image_rules[] = {
 	{ "image.corrupt", "the image is damaged", corrupt_rule },
 	{ "image.incomplete", "the image is incomplete", incomplete_rule },
 	{ "image.version", "the image needs another ckpt", version_rule },
+	{ "image.unsupported", "the image holds what ckpt can't restore", unsupported_rule },
 	{ "image.sums", "pages can't be verified", sums_rule },
 	{ NULL, NULL, NULL },
 };

@@ -86,7 +86,7 @@ static bool read_sysctl(const char *path, uint64_t *ret)
 	CK_AUTO(free) char *text = NULL;
 	char *end;
 
-	if (ck_read_file_at(-1, path, 64, &text, NULL) < 0)
+	if (ck_read_file_at(AT_FDCWD, path, 64, &text, NULL) < 0)
 		return false;
 	*ret = strtoull(text, &end, 10);
 	return end != text;

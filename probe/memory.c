@@ -202,7 +202,7 @@ int probe_memory(CkptFacts *facts)
 		return -ENOMEM;
 	ckpt_memory_facts__init(m);
 	facts->memory = m;
-	if (ck_read_file_at(-1, "/proc/meminfo", MAX_FILE, &text, NULL) == 0) {
+	if (ck_read_file_at(AT_FDCWD, "/proc/meminfo", MAX_FILE, &text, NULL) == 0) {
 		m->has_total = probe_meminfo(text, "MemTotal", &m->total);
 		m->has_available = probe_meminfo(text, "MemAvailable", &m->available);
 		m->has_swap_free = probe_meminfo(text, "SwapFree", &m->swap_free);

@@ -161,14 +161,15 @@ static void taken_rule(const struct rule *r, const struct rule_input *in, struct
 	struct taken taken = { .list = CK_STRBUF_INIT };
 	struct finding *f;
 	struct ways w;
+	bool beside;
 
 	ways_of(in->target, &w);
-	if (w.namespaces == CKPT_TRISTATE__CKPT_YES || !in->needs->n_tasks) {
-		/* A new pid namespace has all numbers free. */
-		findings_add(out, r, in->needs->n_tasks ? FINDING_OK : FINDING_NA, NULL);
+	beside = w.namespaces == CKPT_TRISTATE__CKPT_YES;
+	if (!in->needs->n_tasks) {
+		findings_add(out, r, FINDING_NA, NULL);
 		return;
 	}
-	if (!in->target->n_pids) {
+	if (!in->target->n_pids && !beside) {
 		f = findings_add(out, r, FINDING_DEFERRED, NULL);
 		finding_need(f, "free pids");
 		finding_evidence(f, "which pids are taken is known on the host only");
@@ -179,15 +180,19 @@ static void taken_rule(const struct rule *r, const struct rule_input *in, struct
 		findings_add(out, r, FINDING_OK, NULL);
 		return;
 	}
-	f = findings_add(out, r, FINDING_REFUSE, NULL);
+	f = findings_add(out, r, beside ? FINDING_OK : FINDING_REFUSE, NULL);
 	finding_need(f, "%zu %s", taken.n, taken.n == 1 ? "pid" : "pids");
 	finding_have(f, "taken: %s", ck_strbuf_str(&taken.list));
+	ck_strbuf_done(&taken.list);
+	if (beside) {
+		finding_evidence(f, "a new pid namespace will be used");
+		return;
+	}
 	finding_evidence(f, "no new pid namespace can be made: %s", w.why_no_namespaces);
 	finding_remedy(f, taken.itself ? "end it first; it may be the job itself, still running"
 				       : "wait until it ends, or end it");
 	if (f)
 		f->retry = true;
-	ck_strbuf_done(&taken.list);
 }
 
 static void pid_max_rule(const struct rule *r, const struct rule_input *in, struct findings *out)
