@@ -18,6 +18,8 @@ static const struct cmd cmds[] = {
 	  "[--allow-undecided]",
 	  "tell whether an image can be restored here, or on the host of a profile", cmd_check },
 	{ "probe", "[-o FILE]", "print what this host is, as JSON", cmd_probe },
+	{ "show", "--image DIR [NAME] [--format text|json]", "list or decode the files of an image",
+	  cmd_show },
 	{ "help", "", "print this text", cmd_help },
 };
 

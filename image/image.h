@@ -251,6 +251,8 @@ static inline void ck_auto_image_pagemap(struct image_pagemap *p)
  */
 struct json_object;
 struct json_object *image_to_json(const ProtobufCMessage *m);
+/* A string by the same rule. */
+struct json_object *image_json_string(const char *s);
 /*
  * The reverse; numbers may also be strings, decimal or 0x. Unknown keys are ignored, wrong types are
  * CK_ERR_CONFIG with the key in err->where. The caller frees *ret with

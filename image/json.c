@@ -245,3 +245,14 @@ struct json_object *image_to_json(const ProtobufCMessage *m)
 	json_object_put(j);
 	return NULL;
 }
+
+struct json_object *image_json_string(const char *s)
+{
+	struct out o = { false };
+	struct json_object *j = string(&o, s);
+
+	if (!o.failed)
+		return j;
+	json_object_put(j);
+	return NULL;
+}
