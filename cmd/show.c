@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * ckpt show: what is in an image. Lists the files and sums them up, or decodes some of them. Works on
- * CRIU's images too, and on incomplete and damaged ones as far as they can be read: what is wrong is
- * then said last, and by the exit status. Text is the JSON data indented; all that comes from the
- * image is stripped of what a terminal would obey.
+ * ckpt show: what is in an image. Lists the files and sums them up, or decodes some of them. Works
+ * on CRIU's images too, and on incomplete and damaged ones as far as they can be read: what is
+ * wrong is then said last, and by the exit status. Text is the JSON data indented; all that comes
+ * from the image is stripped of what a terminal would obey.
  */
 #include <getopt.h>
 #include <inttypes.h>

@@ -2,8 +2,8 @@
 /*
  * The commit: from files that nobody may read yet to an image that is whole and durable.
  *
- * 1. All files and then the manifest are on the disk before the manifest has its name; the inventory,
- *    which others take for completeness, has its name before the manifest has.
+ * 1. All files and then the manifest are on the disk before the manifest has its name; the
+ *    inventory, which others take for completeness, has its name before the manifest has.
  * 2. One rename is the commit point: of the directory if it was made by us, else of the manifest.
  *    What comes behind it only makes it durable; if that fails, the image goes again.
  * 3. Nothing is replaced: a name that somebody took meanwhile makes the commit fail.
@@ -36,7 +36,7 @@ static int check_files(const struct image_writer *w, struct ck_err *err)
 	return 0;
 }
 
-/* image_file_close() has started the writing of all of them, so that this waits once, not n times. */
+/* image_file_close() has started the writing of all of them: this waits once, not n times. */
 static int sync_files(const struct image_writer *w, struct ck_err *err)
 {
 	char name[IMAGE_NAME_MAX + sizeof(IMAGE_TMP_SUFFIX)];

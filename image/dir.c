@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * A directory of image files: listing it, opening a file in it, saying what went wrong. Nothing here
- * follows a link, blocks on a FIFO or trusts a file to keep its length.
+ * A directory of image files: listing it, opening a file in it, saying what went wrong. Nothing
+ * here follows a link, blocks on a FIFO or trusts a file to keep its length.
  */
 #include "image/dir.h"
 
@@ -87,7 +87,7 @@ int image_dir_each(int dirfd, const char *dir,
 	d = fdopendir(fd);
 	if (!d)
 		return image_fail_io(err, dir, NULL, "list");
-	fd = -EBADF;
+	(void)ck_take_fd(&fd);
 	while (errno = 0, (e = readdir(d))) {
 		if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, ".."))
 			continue;

@@ -58,7 +58,8 @@ int image_check_seal(int fd, uint64_t size, struct ck_err *err);
 /* ---- writing files outside a writer (file.c) ---- */
 /*
  * Starts the file dirfd/name. dir is for messages and must outlive f; dirfd is borrowed. f knows
- * nothing of a writer: image_file_finish() tells its size and hash, which image_file_close() records.
+ * nothing of a writer: image_file_finish() tells its size and hash; image_file_close() records
+ * them.
  */
 int image_file_start(int dirfd, const char *dir, const char *name, enum image_kind kind,
 		     struct image_file **ret, struct ck_err *err);

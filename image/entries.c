@@ -25,14 +25,9 @@ struct window {
 	uint8_t *buf;
 };
 
-static void window_done(struct window *w)
-{
-	free(w->buf);
-}
-
 static inline void ck_auto_window(struct window *w)
 {
-	window_done(w);
+	free(w->buf);
 }
 
 static int damaged(struct ck_err *err, const char *what, uint64_t off)
@@ -75,7 +70,7 @@ static int window_get(struct window *w, uint64_t off, size_t len, const uint8_t 
 
 static int get_u32(struct window *w, uint64_t off, uint32_t *ret, struct ck_err *err)
 {
-	const uint8_t *p;
+	const uint8_t *p = NULL;
 	int r = window_get(w, off, sizeof(*ret), &p, err);
 
 	if (r < 0)
@@ -110,7 +105,7 @@ static void budget_free(void *data, void *p)
 
 /* ---- entries ---- */
 struct reader {
-	struct window w;
+	struct window *w;
 	enum image_kind kind;
 	struct budget budget;
 	struct image_entries *out;
@@ -155,25 +150,25 @@ static uint64_t raw_len(struct reader *rd, const ProtobufCMessage *m, uint64_t o
 	if (m->descriptor == &ghost_chunk_entry__descriptor)
 		return ((const GhostChunkEntry *)m)->len;
 	rd->chunks = ((const GhostFileEntry *)m)->has_chunks && ((const GhostFileEntry *)m)->chunks;
-	return rd->chunks ? 0 : rd->w.end - off;
+	return rd->chunks ? 0 : rd->w->end - off;
 }
 
 static int read_entry(struct reader *rd, uint64_t *off, struct ck_err *err)
 {
 	const struct image_type *t = &image_types[rd->kind];
 	const ProtobufCMessageDescriptor *d = rd->out->n == 0 && t->head ? t->head : t->entry;
-	const uint8_t *p;
+	const uint8_t *p = NULL;
 	ProtobufCMessage *m;
 	uint64_t raw = 0;
 	uint32_t len;
 	int r;
 
-	r = get_u32(&rd->w, *off, &len, err);
+	r = get_u32(rd->w, *off, &len, err);
 	if (r < 0)
 		return r;
 	if (len > IMAGE_ENTRY_MAX)
 		return damaged(err, "has an impossibly long entry", *off);
-	r = window_get(&rd->w, *off + 4, len, &p, err);
+	r = window_get(rd->w, *off + 4, len, &p, err);
 	if (r < 0)
 		return r;
 	r = grow(rd, err);
@@ -187,8 +182,8 @@ static int read_entry(struct reader *rd, uint64_t *off, struct ck_err *err)
 	if (!(t->flags & IMAGE_F_EXTRA))
 		return 0;
 	raw = raw_len(rd, m, *off);
-	if (raw > rd->w.end - *off)
-		return damaged(err, "lacks the data of its last entry", rd->w.end);
+	if (raw > rd->w->end - *off)
+		return damaged(err, "lacks the data of its last entry", rd->w->end);
 	rd->out->raw_off[rd->out->n - 1] = *off;
 	rd->out->raw_len[rd->out->n - 1] = raw;
 	*off += raw;
@@ -201,7 +196,7 @@ static int read_magics(struct reader *rd, uint64_t *ret_off, struct ck_err *err)
 	unsigned int n = image_magics(rd->kind, want);
 
 	for (unsigned int i = 0; i < n; i++) {
-		int r = get_u32(&rd->w, i * sizeof(got), &got, err);
+		int r = get_u32(rd->w, i * sizeof(got), &got, err);
 
 		if (r < 0)
 			return r;
@@ -220,13 +215,13 @@ static int read_all(struct reader *rd, struct ck_err *err)
 	int r;
 
 	if (image_types[rd->kind].flags & IMAGE_F_SEALED) {
-		r = image_check_seal(rd->w.fd, rd->w.end, err);
+		r = image_check_seal(rd->w->fd, rd->w->end, err);
 		if (r < 0)
 			return r;
-		rd->w.end -= IMAGE_SEAL_LEN;
+		rd->w->end -= IMAGE_SEAL_LEN;
 	}
 	r = read_magics(rd, &off, err);
-	while (r == 0 && off < rd->w.end)
+	while (r == 0 && off < rd->w->end)
 		r = read_entry(rd, &off, err);
 	return r;
 }
@@ -237,9 +232,10 @@ int image_read_entries(int fd, enum image_kind kind, uint64_t size, struct image
 	CK_AUTO(image_entries) struct image_entries out = { 0 };
 	CK_AUTO(window) struct window w = { .fd = fd, .end = size };
 	struct reader rd = {
+		.w = &w,
 		.kind = kind,
 		.out = &out,
-		/* The worst that an honest file needs: a byte on disk can be a struct and a pointer. */
+		/* More than an honest file needs: a byte on disk can become a pointer. */
 		.budget = { { budget_alloc, budget_free, NULL }, (64u << 20) + 64 * size },
 	};
 	int r;
@@ -247,9 +243,7 @@ int image_read_entries(int fd, enum image_kind kind, uint64_t size, struct image
 	if (image_types[kind].flags & IMAGE_F_RAW)
 		return ck_fail(err, CK_ERR_BUG, -EINVAL, "raw files have no entries");
 	rd.budget.allocator.allocator_data = &rd.budget;
-	rd.w = w;
 	r = read_all(&rd, err);
-	w = rd.w;
 	if (r < 0)
 		return r;
 	*ret = out;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * One image file being written: buffered, framed, and hashed on its way, so that the manifest needs no
- * second pass. A pages file is not buffered or hashed: others write it through its descriptor.
+ * One image file being written: buffered, framed, and hashed on its way, so that the manifest needs
+ * no second pass. A pages file is not buffered or hashed: others write it through its descriptor.
  *
- * Once anything failed for a file it stays failed; the writer that it belongs to is told at the end.
+ * Once anything failed for a file it stays failed; the writer that it belongs to is told at last.
  */
 #include <endian.h>
 #include <fcntl.h>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * The list that rules append their findings to. Running out of memory is remembered in the list
- * (findings.failed) and makes findings_add() return NULL, which every other function accepts, so that
- * rules need no error handling of their own.
+ * (findings.failed) and makes findings_add() return NULL, which every other function accepts, so
+ * that rules need no error handling of their own.
  */
 #include <stdarg.h>
 #include <stdio.h>

@@ -90,11 +90,11 @@ struct image_file;
 
 /*
  * Prepares dir. If it does not exist, everything is written into "<dir>.partial" (a stale one of a
- * killed dump is emptied and used) and renamed by image_commit(); if it exists it must be a directory
- * of this user that holds no image, or only what a killed dump left, which is removed; then the
- * manifest alone commits. Files in it that are no image files are left alone. Files are 0600, a
- * directory that is made is 0700. -EEXIST with a hint if an image is there, CK_ERR_BUSY if another
- * dump is writing one.
+ * killed dump is emptied and used) and renamed by image_commit(); if it exists it must be a
+ * directory of this user that holds no image, or only what a killed dump left, which is removed;
+ * then the manifest alone commits. Files in it that are no image files are left alone. Files are
+ * 0600, a directory that is made is 0700. -EEXIST with a hint if an image is there, CK_ERR_BUSY if
+ * another dump is writing one.
  */
 int image_writer_open(const char *dir, struct image_writer **ret, struct ck_err *err);
 /* Creates a file and writes its magics. id is ignored unless PERID. */
@@ -113,8 +113,8 @@ int image_write_one(struct image_writer *w, enum image_kind kind, unsigned int i
 		    const ProtobufCMessage *m, struct ck_err *err);
 /*
  * The descriptor of a PAGES file (readable and writable, empty at first), for whoever writes it by
- * other means: mapped, preallocated, in parallel. Its length when it is closed is what counts. Still
- * owned by f; -EBADF for other kinds.
+ * other means: mapped, preallocated, in parallel. Its length when it is closed is what counts.
+ * Still owned by f; -EBADF for other kinds.
  */
 int image_file_fd(const struct image_file *f);
 /*
@@ -154,8 +154,10 @@ enum image_origin image_origin(const struct image *img);
 const char *image_dir(const struct image *img);
 void image_free(struct image *img);
 CK_DEFINE_AUTO(image, struct image *, image_free);
-/* Reads the single entry of a file, or the first of an array. -ENOENT if the image has no such file.
- * The caller frees *ret with protobuf_c_message_free_unpacked(m, NULL). */
+/*
+ * Reads the single entry of a file, or the first of an array. -ENOENT if the image has no such
+ * file. The caller frees *ret with protobuf_c_message_free_unpacked(m, NULL).
+ */
 int image_read_one(const struct image *img, enum image_kind kind, unsigned int id,
 		   ProtobufCMessage **ret, struct ck_err *err);
 /*
@@ -254,8 +256,8 @@ struct json_object *image_to_json(const ProtobufCMessage *m);
 /* A string by the same rule. */
 struct json_object *image_json_string(const char *s);
 /*
- * The reverse; numbers may also be strings, decimal or 0x. Unknown keys are ignored, wrong types are
- * CK_ERR_CONFIG with the key in err->where. The caller frees *ret with
+ * The reverse; numbers may also be strings, decimal or 0x. Unknown keys are ignored, wrong types
+ * are CK_ERR_CONFIG with the key in err->where. The caller frees *ret with
  * protobuf_c_message_free_unpacked(m, NULL).
  */
 int image_from_json(struct json_object *o, const ProtobufCMessageDescriptor *d,

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * JSON to messages, the reverse of json.c. The text comes from people and other hosts: types and
- * ranges are checked, required fields are demanded, unknown keys are ignored. Numbers may be strings
- * too, since a double can't hold all of them.
+ * ranges are checked, required fields are demanded, unknown keys are ignored. Numbers may be
+ * strings too, since a double can't hold all of them.
  */
 #include <inttypes.h>
 #include <json-c/json.h>

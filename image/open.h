@@ -38,8 +38,8 @@ int image_add_item(struct image *img, const char *name, struct image_item **ret,
 void image_sort_items(struct image *img);
 
 /*
- * Compares the listed directory with its manifest and sets origin and the items' states. Returns the
- * first fault; all items are looked at nevertheless.
+ * Compares the listed directory with its manifest and sets origin and the items' states. Returns
+ * the first fault; all items are looked at nevertheless.
  */
 int image_verify(struct image *img, struct ck_err *err);
 

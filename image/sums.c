@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Checksums of the pages: computed after the job was let go, from what the page cache still has, and
- * compared by whoever streams the pages in. They are added to a committed image as one sealed file
- * that names the manifest it belongs to; an image that was committed but lacks them is whole.
+ * Checksums of the pages: computed after the job was let go, from what the page cache still has,
+ * and compared by whoever streams the pages in. They are added to a committed image as one sealed
+ * file that names the manifest it belongs to; an image that was committed but lacks them is whole.
  */
 #include <fcntl.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * CRIU's own decoder reads what we write: every message of every kind, each field set to a number of its
- * own, so that a wrong field number or type shows as a wrong value. Skipped without crit.
+ * CRIU's own decoder reads what we write: every message of every kind, each field set to a number
+ * of its own, so that a wrong field number or type shows as a wrong value. Skipped without crit.
  */
 #include <check.h>
 #include <json-c/json.h>

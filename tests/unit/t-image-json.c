@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Messages as JSON and back: exact numbers, names of enum values, texts that are no UTF-8; errors say
- * where they are. */
+/*
+ * Messages as JSON and back: exact numbers, names of enum values, texts that are no UTF-8; errors
+ * say where they are.
+ */
 #include <check.h>
 #include <errno.h>
 #include <json-c/json.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * An image being read: what was written comes back; whatever was changed, cut off, lost or smuggled in
- * is an error and never a crash.
+ * An image being read: what was written comes back; whatever was changed, cut off, lost or smuggled
+ * in is an error and never a crash.
  */
 #include <check.h>
 #include <endian.h>
