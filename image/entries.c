@@ -70,7 +70,7 @@ static int window_get(struct window *w, uint64_t off, size_t len, const uint8_t 
 
 static int get_u32(struct window *w, uint64_t off, uint32_t *ret, struct ck_err *err)
 {
-	const uint8_t *p = NULL;
+	const uint8_t *p;
 	int r = window_get(w, off, sizeof(*ret), &p, err);
 
 	if (r < 0)
@@ -157,7 +157,7 @@ static int read_entry(struct reader *rd, uint64_t *off, struct ck_err *err)
 {
 	const struct image_type *t = &image_types[rd->kind];
 	const ProtobufCMessageDescriptor *d = rd->out->n == 0 && t->head ? t->head : t->entry;
-	const uint8_t *p = NULL;
+	const uint8_t *p;
 	ProtobufCMessage *m;
 	uint64_t raw = 0;
 	uint32_t len;
