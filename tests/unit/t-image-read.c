@@ -284,8 +284,8 @@ static int read_pagemap_of(uint64_t vaddr, uint64_t nr, uint32_t compat, bool ha
 {
 	PagemapHead head = PAGEMAP_HEAD__INIT;
 	PagemapEntry e = PAGEMAP_ENTRY__INIT;
+	uint32_t word[3] = { htole32(0x54564319), htole32(0x56084025) };
 	uint8_t buf[128];
-	uint32_t *word = (uint32_t *)buf;
 	struct image_pagemap p = { 0 };
 	struct ck_err err = CK_ERR_INIT;
 	struct image *img;
@@ -297,14 +297,12 @@ static int read_pagemap_of(uint64_t vaddr, uint64_t nr, uint32_t compat, bool ha
 	e.compat_nr_pages = compat;
 	e.has_nr_pages = has_nr;
 	e.nr_pages = nr;
-	word[0] = 0x54564319;
-	word[1] = 0x56084025;
-	len = pagemap_head__pack(&head, buf + 12);
-	word[2] = (uint32_t)len;
-	len += 12;
-	word = (uint32_t *)(buf + len);
-	*word = (uint32_t)pagemap_entry__pack(&e, buf + len + 4);
-	len += 4 + *word;
+	word[2] = htole32((uint32_t)pagemap_head__pack(&head, buf + 12));
+	memcpy(buf, word, 12);
+	len = 12 + word[2];
+	word[0] = htole32((uint32_t)pagemap_entry__pack(&e, buf + len + 4));
+	memcpy(buf + len, word, 4);
+	len += 4 + word[0];
 	write_file("img/pagemap-7.img", buf, len);
 	img = open_ok();
 	r = image_read_pagemap(img, IMAGE_PAGEMAP, 7, &p, &err);
