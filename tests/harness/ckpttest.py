@@ -54,8 +54,8 @@ class Place:
         os.mkdir(self.bin)
         ckpt = os.environ.get("CKPT", os.path.join(BUILD, "ckpt"))
         shutil.copy(ckpt, os.path.join(self.bin, "ckpt"))
-        for sub in ("jobs", "lib", "tools"):
-            where = os.path.join(BUILD, "tests", sub)
+        built = [os.path.join(BUILD, "tests", sub) for sub in ("jobs", "lib", "tools")]
+        for where in built + [os.path.join(TOP, "tests", "lib")]:
             for name in sorted(os.listdir(where)) if os.path.isdir(where) else []:
                 path = os.path.join(where, name)
                 if os.access(path, os.X_OK) and os.path.isfile(path):

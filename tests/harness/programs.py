@@ -11,26 +11,13 @@ import shutil
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 # Lines of LAMMPS's log that hold times measured on the wall: all that may differ between two runs.
-LAMMPS_TIMING = re.compile(
-    r"^(Loop time of .*|Performance: .*|[0-9.]+% CPU use with .*|MPI task timing breakdown:"
-    r"|(Pair|Neigh|Comm|Output|Modify|Other) +\|.*|Total wall time: .*)$"
-)
-
-# Debian's LAMMPS calls MPI_Init even when it runs alone. Left to itself Open MPI then starts a daemon, listens
-# on TCP and shares memory with it; told that the process is alone, it opens pipes and a thread that polls them.
-LAMMPS_ENV = {
-    "OMP_NUM_THREADS": "1",
-    "OMPI_MCA_ess_singleton_isolated": "1",
-    "OMPI_MCA_btl": "self",
-    "OMPI_MCA_pml": "ob1",
-    "OMPI_MCA_shmem": "mmap",
-    "HWLOC_COMPONENTS": "-gl,-opencl,-cuda,-nvml,-rsmi,-levelzero",
-}
+with open(os.path.join(HERE, "..", "lib", "lammps-timing"), encoding="ascii") as patterns:
+    LAMMPS_TIMING = re.compile("|".join(patterns.read().split("\n")[:-1]))
 
 
 def untimed(data):
     lines = data.decode().split("\n")
-    return "\n".join(line for line in lines if not LAMMPS_TIMING.match(line)).encode()
+    return "\n".join(line for line in lines if not LAMMPS_TIMING.search(line)).encode()
 
 
 def whole(data):
@@ -99,14 +86,11 @@ def own_jobs():
 
 
 def real_programs():
-    lammps_env = {"LD_PRELOAD": "{bin}/noeventfd.so"}
-    lammps_env.update(LAMMPS_ENV)
     return [
         Program(
             "lammps",
-            ["/usr/bin/lmp", "-in", "in.melt", "-log", "log.lammps"],
+            ["{bin}/lammps", "-in", "in.melt", "-log", "log.lammps"],
             files=["in.melt"],
-            env=lammps_env,
             results={"stdout": untimed, "log.lammps": untimed, "traj.txt": whole},
             needs="/usr/bin/lmp",
         ),
