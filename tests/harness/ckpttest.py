@@ -78,6 +78,8 @@ class Place:
         env = {"PATH": f"{self.bin}:/usr/local/bin:/usr/bin:/bin", "HOME": home, "LC_ALL": "C.UTF-8"}
         env["TMPDIR"] = home
         env["USER"] = env["LOGNAME"] = self.user.pw_name
+        if "JOB_SCALE" in os.environ:
+            env["JOB_SCALE"] = os.environ["JOB_SCALE"]
         env.update(more or {})
         return env
 
