@@ -116,6 +116,7 @@ static pid_t start(void (*fn)(void))
 	}
 	while (!shown->count)
 		nap_ms(1);
+	nap_ms(50); /* the last threads map their stacks */
 	return pid;
 }
 
