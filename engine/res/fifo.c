@@ -114,8 +114,11 @@ static int fifo_open(struct engine_restore *r, struct res_rfile *f, int *ret_fd,
 	struct res_rfile *path = path_of(r, f);
 	CK_AUTO(fd) int fd = -EBADF;
 	struct res_rpipe *p;
-	int ret = res_rpipe_get(r, f->fe->fifo->pipe_id, true, &p, err);
+	int ret;
 
+	if (!path)
+		return ck_fail(err, CK_ERR_BUG, -EINVAL, "fifo_load() let a missing path pass");
+	ret = res_rpipe_get(r, f->fe->fifo->pipe_id, true, &p, err);
 	if (ret == 0)
 		ret = hold(r, p, path, err);
 	if (ret == 0)

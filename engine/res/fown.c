@@ -134,9 +134,10 @@ void res_fown_plan(const struct engine_restore *r, const struct engine_rtask *t)
 	for (size_t i = 0; i < r->res->n_files; i++) {
 		const struct res_rfile *f = &r->res->file[i];
 		const FownEntry *o = f->slot >= 0 ? res_rfile_fown(f) : NULL;
+		const struct engine_rtask *who = o && o->pid ? owner_task(r, o) : NULL;
 		struct f_owner_ex owner;
 
-		if (!o || !o->pid || owner_task(r, o) != t)
+		if (!who || who != t)
 			continue;
 		owner = (struct f_owner_ex) { .type = (enum __pid_type)o->pid_type,
 					      .pid = (pid_t)o->pid };

@@ -130,6 +130,8 @@ static int load_fd(struct engine_restore *r, size_t i, const FdinfoEntry *e, str
 
 	if (e->fd >= FD_LIMIT)
 		return ck_fail(err, CK_ERR_IMAGE, -EINVAL, "the number is out of range");
+	if (!f)
+		return ck_fail(err, CK_ERR_IMAGE, -ENOENT, "file %u is not in files.img", e->id);
 	ret = res_want(r, e->id, RES_WANT_FD, err);
 	if (ret < 0)
 		return ret;

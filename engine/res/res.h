@@ -334,7 +334,7 @@ void res_fown_plan(const struct engine_restore *r, const struct engine_rtask *t)
 int res_locks_load(struct engine_restore *r, struct ck_err *err);
 int res_locks_open(struct engine_restore *r, struct ck_err *err);
 void res_locks_plan(const struct engine_restore *r, const struct engine_rtask *t);
-int res_load_fs(struct engine_restore *r, size_t task, struct ck_err *err);
+int res_load_fs(struct engine_restore *r, size_t i, struct ck_err *err);
 void res_fs_plan(const struct engine_restore *r, const struct engine_rtask *t, const FsEntry *fs);
 void res_tty_plan(const struct engine_restore *r, const struct engine_rtask *t);
 

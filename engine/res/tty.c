@@ -124,7 +124,7 @@ static int dump_info(struct engine_dump *d, const struct res_file *f, TtyInfoEnt
 	struct kernel_termios t = { .iflag = 0 }, l = { .iflag = 0 };
 	uint32_t cc[19], lcc[19];
 	struct winsize w;
-	int exclusive = 0;
+	int exclusive = 0, r;
 
 	/* One that was hung up can't be opened: the image says no more of it. */
 	if (fd >= 0 && ioctl(fd, TCGETS, &t) == 0 && ioctl(fd, TIOCGLCKTRMIOS, &l) == 0 &&
@@ -141,7 +141,10 @@ static int dump_info(struct engine_dump *d, const struct res_file *f, TtyInfoEnt
 		if (ioctl(fd, TIOCGEXCL, &exclusive) == 0)
 			e->exclusive = exclusive != 0;
 	}
-	return res_put(d, RES_OUT_TTY_INFO, &e->base, err);
+	r = res_put(d, RES_OUT_TTY_INFO, &e->base, err);
+	e->termios = e->termios_locked = NULL;
+	e->winsize = NULL;
+	return r;
 }
 
 static int put_info(struct engine_dump *d, const struct res_file *f, uint32_t *ret_id,
