@@ -92,6 +92,7 @@ struct proc_map {
 	bool deleted;       /* the kernel's " (deleted)" stood behind the name and was taken off */
 	uint32_t vmflags;   /* enum proc_vmflag; 0 when read from maps */
 	int protection_key; /* -1 if none stated */
+	uint64_t rss_kib;
 	uint64_t swap_kib;
 };
 

@@ -20,6 +20,8 @@ static const struct cmd cmds[] = {
 	{ "probe", "[-o FILE]", "print what this host is, as JSON", cmd_probe },
 	{ "show", "--image DIR [NAME] [--format text|json]", "list or decode the files of an image",
 	  cmd_show },
+	{ "dump", "-t PID --image DIR [--leave-running] [--shell-job]",
+	  "checkpoint a running tree of tasks", cmd_dump },
 	{ "help", "", "print this text", cmd_help },
 };
 

@@ -188,6 +188,8 @@ int engine_write_pages(struct engine_dump *d, struct engine_task *t, uint32_t pa
 			r = put_pages(&w, m->start, t->vdso, t->vdso_len / PAGE, err);
 			continue;
 		}
+		if (!m->rss_kib && !m->swap_kib)
+			continue; /* a reservation: without PAGEMAP_SCAN a slow one to walk */
 		w.zero_is_absent = (status & IMAGE_VMA_ANON_PRIVATE) != 0;
 		r = engine_private_pages(pagemap, m->start, m->end, copy_run, &w, err);
 	}

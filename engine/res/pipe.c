@@ -88,9 +88,9 @@ static int pipe_look(struct engine_dump *d, struct res_file *f, struct ck_err *e
 }
 
 /* 1 if somebody outside has the end that the job lacks, 0 if nobody has it. */
-static int is_connected(const struct res_file *f, struct ck_err *err)
+static int is_connected(struct engine_dump *d, const struct res_file *f, struct ck_err *err)
 {
-	CK_AUTO(fd) int fd = res_file_reopen(f, (int)(f->flags & O_ACCMODE));
+	CK_AUTO(fd) int fd = res_file_peek(d, f, (int)(f->flags & O_ACCMODE));
 	struct pollfd p = { .fd = fd };
 
 	if (fd < 0)
@@ -105,7 +105,7 @@ static int is_connected(const struct res_file *f, struct ck_err *err)
 static int settle_half(struct engine_dump *d, struct res_pipe *p, struct ck_err *err)
 {
 	struct res_file *f = p->reader ? p->reader : p->writer;
-	int r = is_connected(f, err);
+	int r = is_connected(d, f, err);
 
 	if (r <= 0)
 		return r < 0 ? res_err_at_file(f, err, r) : 0;
@@ -218,7 +218,7 @@ int res_pipe_dump_data(struct engine_dump *d, struct res_pipe *p, enum res_out o
 	/* What nobody of the job can read needs not be kept. */
 	if (p->dumped || !p->reader || p->inherit >= 0)
 		return 0;
-	fd = res_file_reopen(p->reader, O_RDONLY);
+	fd = res_file_peek(d, p->reader, O_RDONLY);
 	if (fd < 0)
 		return ck_fail(err, CK_ERR_SYS, fd, "cannot open a pipe of the job");
 	size = fcntl(fd, F_GETPIPE_SZ);

@@ -118,7 +118,7 @@ static void find_session(const struct engine_dump *d, const struct res_file *f, 
 static int dump_info(struct engine_dump *d, const struct res_file *f, TtyInfoEntry *e,
 		     struct ck_err *err)
 {
-	CK_AUTO(fd) int fd = res_file_reopen(f, (int)(f->flags & O_ACCMODE));
+	CK_AUTO(fd) int fd = res_file_peek(d, f, (int)(f->flags & O_ACCMODE));
 	TermiosEntry termios, locked;
 	WinsizeEntry winsize = WINSIZE_ENTRY__INIT;
 	struct kernel_termios t = { .iflag = 0 }, l = { .iflag = 0 };

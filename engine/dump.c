@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * A dump, from the first stop to the last release.
+ *
+ *   open      the image's directory is prepared; nothing has happened to the job
+ *   freeze    all threads stand in ptrace stops; if we die, they go on
+ *   look      /proc and ptrace; what can't be kept is refused here
+ *   inject    a blob waits in every thread; if we die, it goes back by itself
+ *   write     everything is in the image's files; there is no image yet
+ *   leave running:  eject, thaw, then commit: a job that runs on needs no durable image
+ *   kill:           commit, then doom (whoever is left alone now ends itself), then kill
+ *
+ * Every error before the commit takes the way back: eject, thaw, and the files are removed.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/auto.h"
+#include "engine/dump.h"
+#include "probe/probe.h"
+
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+/* SIGCHLD is how we learn of stops: blocked and not ignored, whatever we were started with. */
+struct sigchld {
+	sigset_t mask;
+	struct sigaction action;
+};
+
+static void sigchld_take(struct sigchld *old)
+{
+	struct sigaction dfl = { .sa_handler = SIG_DFL };
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &set, &old->mask);
+	sigaction(SIGCHLD, &dfl, &old->action);
+}
+
+static void ck_auto_sigchld(const struct sigchld *old)
+{
+	int saved = errno;
+
+	sigaction(SIGCHLD, &old->action, NULL);
+	sigprocmask(SIG_SETMASK, &old->mask, NULL);
+	errno = saved;
+}
+
+static void dump_done(struct engine_dump *d)
+{
+	CkptNeeds *needs = malloc(sizeof(*needs));
+
+	engine_inject_done(d);
+	res_dump_done(d);
+	engine_tasks_free(d);
+	free(d->shmem);
+	if (needs) { /* protobuf-c frees the message itself, too */
+		*needs = d->needs;
+		ckpt_needs__free_unpacked(needs, NULL);
+	}
+	image_writer_free(d->images);
+}
+
+static void ck_auto_dump(struct engine_dump *d)
+{
+	int saved = errno;
+
+	dump_done(d);
+	errno = saved;
+}
+
+static int write_facts(struct engine_dump *d, const CkptFacts *facts, struct ck_err *err)
+{
+	return image_write_one(d->images, IMAGE_CKPT_FACTS, 0, &facts->base, err);
+}
+
+static int write_task(struct engine_dump *d, struct engine_task *t, uint32_t pages_id,
+		      struct ck_err *err)
+{
+	int r = engine_write_core(d, t, err);
+
+	if (r == 0 && !t->zombie)
+		r = engine_write_mm(d, t, err);
+	if (r == 0 && !t->zombie)
+		r = engine_write_pages(d, t, pages_id, err);
+	return r < 0 ? ck_err_at(err, r, ENGINE_TASK_FMT, ENGINE_TASK_ARG(t)) : 0;
+}
+
+/* All files of the image but the manifest. */
+static int write_all(struct engine_dump *d, const CkptFacts *facts, struct ck_err *err)
+{
+	int r = engine_find_shmem(d, err);
+
+	if (r == 0)
+		r = res_dump(d, err);
+	for (size_t i = 0; i < d->n_tasks && r == 0; i++)
+		r = write_task(d, d->tasks[i], (uint32_t)i + 1, err);
+	if (r == 0)
+		r = engine_write_shmem(d, (uint32_t)d->n_tasks + 1, err);
+	if (r == 0)
+		r = engine_fill_needs(d, err);
+	if (r == 0)
+		r = image_write_one(d->images, IMAGE_CKPT_NEEDS, 0, &d->needs.base, err);
+	if (r == 0)
+		r = write_facts(d, facts, err);
+	return r == 0 ? engine_write_tree(d, err) : r;
+}
+
+static int release(struct engine_dump *d, struct ck_err *err)
+{
+	int r = engine_eject(d, err);
+
+	engine_thaw(d);
+	return r;
+}
+
+/* From the stop of the tree to its release or end. */
+static int dump_tree(struct engine_dump *d, const CkptFacts *facts, uint64_t *ret_frozen,
+		     struct ck_err *err)
+{
+	uint64_t start = now_ns();
+	int r;
+
+	r = engine_freeze(d, err);
+	if (r < 0)
+		return r;
+	r = engine_look(d, err);
+	if (r == 0)
+		r = res_look(d, err);
+	if (r == 0)
+		r = engine_inject(d, err);
+	if (r == 0)
+		r = write_all(d, facts, err);
+	if (r == 0 && !(d->opts->flags & ENGINE_LEAVE_RUNNING)) {
+		r = image_commit(d->images, err);
+		if (r == 0) {
+			engine_doom(d);
+			engine_kill(d);
+			*ret_frozen = now_ns() - start;
+			return 0;
+		}
+	}
+	if (r < 0) {
+		release(d, NULL);
+		return r;
+	}
+	r = release(d, err);
+	*ret_frozen = now_ns() - start;
+	return r < 0 ? r : image_commit(d->images, err);
+}
+
+int engine_dump(const struct engine_dump_opts *o, struct engine_dump_stats *ret_stats,
+		struct ck_err *err)
+{
+	CK_AUTO(dump) struct engine_dump d = { .opts = o };
+	CK_AUTO(sigchld) struct sigchld old;
+	struct engine_dump_stats stats = { 0 };
+	CkptFacts *facts = NULL;
+	uint64_t start = now_ns();
+	int r;
+
+	ckpt_needs__init(&d.needs);
+	sigchld_take(&old);
+	r = image_writer_open(o->dir, &d.images, err);
+	if (r == 0)
+		r = probe_facts(&facts, err);
+	if (r == 0)
+		r = dump_tree(&d, facts, &stats.frozen_ns, err);
+	if (facts)
+		ckpt_facts__free_unpacked(facts, NULL);
+	if (r < 0)
+		return r;
+	r = image_write_sums(o->dir, err);
+	if (r < 0)
+		return ck_err_hint(err, r, "the image is complete, but without page checksums");
+	stats.total_ns = now_ns() - start;
+	stats.pages = d.pages;
+	stats.tasks = d.n_tasks;
+	for (size_t i = 0; i < d.n_tasks; i++)
+		stats.threads += d.tasks[i]->n_threads;
+	*ret_stats = stats;
+	return 0;
+}
