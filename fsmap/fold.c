@@ -60,7 +60,7 @@ static enum fsmap_cause compare_written(const CkptNeedPath *need, const CkptPath
 {
 	if (!need->has_size || !f->has_size || need->size == f->size)
 		return FSMAP_FINE;
-	return FSMAP_CHANGED;
+	return need->append ? FSMAP_APPENDED : FSMAP_CHANGED;
 }
 
 static bool same_bytes(const ProtobufCBinaryData *a, const ProtobufCBinaryData *b)
@@ -92,12 +92,25 @@ static enum fsmap_cause compare_read(const CkptNeedPath *need, const CkptPathFac
 										      : FSMAP_DOUBT;
 }
 
+/* To stand in a directory one has to be allowed to search it, to have it open to read it. */
+static bool dir_is_denied(const CkptNeedPath *need, const CkptPathFact *f)
+{
+	bool stand = has_role(need, CKPT_PATH_ROLE__CKPT_PATH_CWD) ||
+		     has_role(need, CKPT_PATH_ROLE__CKPT_PATH_ROOT);
+	bool open = has_role(need, CKPT_PATH_ROLE__CKPT_PATH_FD);
+
+	return (stand && f->has_executable && !f->executable) ||
+	       (open && f->has_readable && !f->readable);
+}
+
 static bool is_denied(const CkptNeedPath *need, const CkptPathFact *f)
 {
 	bool read = !need->has_access || need->access != O_WRONLY;
 
+	if (f->callers)
+		return false;
 	if (S_ISDIR(need->mode))
-		return f->has_executable && !f->executable;
+		return dir_is_denied(need, f);
 	if (S_ISREG(need->mode) && has_role(need, CKPT_PATH_ROLE__CKPT_PATH_EXE) &&
 	    f->has_executable && !f->executable)
 		return true;
@@ -202,7 +215,7 @@ int fsmap_collect(const struct rule_input *in, enum fsmap_cause cause, struct fs
 	for (size_t i = 0; i < in->needs->n_paths; i++) {
 		struct fsmap_item *it = &items.item[items.n];
 
-		*it = (struct fsmap_item) { .need = in->needs->paths[i], .fact = fact_of(in, i) };
+		*it = (struct fsmap_item){ .need = in->needs->paths[i], .fact = fact_of(in, i) };
 		it->cause = cause_of(in, it->need, it->fact);
 		if (!belongs(in, it, cause))
 			continue;

@@ -11,14 +11,15 @@
  * twice. */
 enum fsmap_cause {
 	FSMAP_FINE,
-	FSMAP_UNSEEN,  /* the facts don't tell about this path */
-	FSMAP_MOUNT,   /* missing, and so is the mount that it lived on */
-	FSMAP_DIR,     /* a directory on the way is missing, or is no directory */
-	FSMAP_CWD,     /* a working directory, and nothing else, is missing */
-	FSMAP_FILE,    /* the file itself is missing */
-	FSMAP_CHANGED, /* there, but with other contents, of another size or type */
-	FSMAP_DENIED,  /* there, but may not be used as the job did */
-	FSMAP_DOUBT,   /* there, but whether it is the same can't be told */
+	FSMAP_UNSEEN,   /* the facts don't tell about this path */
+	FSMAP_MOUNT,    /* missing, and so is the mount that it lived on */
+	FSMAP_DIR,      /* a directory on the way is missing, or is no directory */
+	FSMAP_CWD,      /* a working directory, and nothing else, is missing */
+	FSMAP_FILE,     /* the file itself is missing */
+	FSMAP_CHANGED,  /* there, but with other contents, of another size or type */
+	FSMAP_APPENDED, /* a log, longer or shorter than it was */
+	FSMAP_DENIED,   /* there, but may not be used as the job did */
+	FSMAP_DOUBT,    /* there, but whether it is the same can't be told */
 };
 
 struct fsmap_item {

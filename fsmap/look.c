@@ -107,6 +107,18 @@ static void fill_stat(const struct stat *st, CkptPathFact *f)
 	}
 }
 
+/* A log that the job may not open again, but that the caller has on the same standard descriptor,
+ * open in the same way: the restore takes that one. */
+static bool callers(const CkptNeedPath *need, const struct stat *st)
+{
+	struct stat own;
+	int fd = (int)need->stdio;
+	int flags = need->has_stdio && fd <= 2 ? fcntl(fd, F_GETFL) : -1;
+
+	return flags >= 0 && fstat(fd, &own) == 0 && own.st_dev == st->st_dev &&
+	       own.st_ino == st->st_ino && (uint32_t)(flags & O_ACCMODE) == need->access;
+}
+
 /* Opening a FIFO or a device may do something; of those only the permission is asked. */
 static int look_at(const CkptNeedPath *need, CkptPathFact *f)
 {
@@ -125,6 +137,7 @@ static int look_at(const CkptNeedPath *need, CkptPathFact *f)
 	f->readable = may(need->path, R_OK);
 	f->writable = may(need->path, W_OK);
 	f->executable = may(need->path, X_OK);
+	f->has_callers = f->callers = callers(need, &st);
 	if (!S_ISREG(st.st_mode))
 		return 0;
 	fd = open(need->path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);

@@ -290,6 +290,22 @@ static void report_changed(const struct rule *r, const struct rule_input *in,
 	finding_remedy(f, "install the versions that the image was made with");
 }
 
+static void report_appended(const struct rule *r, const struct rule_input *in,
+			    const struct fsmap_items *items, size_t from, size_t to,
+			    struct findings *out)
+{
+	(void)in;
+	for (size_t i = from; i < to; i++) {
+		const struct fsmap_item *it = &items->item[i];
+		struct finding *f = findings_add(out, r, FINDING_DEGRADED, it->need->path);
+
+		finding_need(f, "%llu bytes, as it was", (unsigned long long)it->need->size);
+		finding_have(f, "%llu bytes", (unsigned long long)it->fact->size);
+		finding_evidence(f, "the job only appends to it, and goes on at its end");
+		finding_remedy(f, "none is needed; what was written since stays in it");
+	}
+}
+
 static bool read_only_mount(const struct rule_input *in, const char *path)
 {
 	const CkptMount *m = fsmap_mount_of(in->target, path);
@@ -324,6 +340,7 @@ struct denial {
 
 static const struct denial *denial_of(const struct fsmap_item *it)
 {
+	/* What is said, and the bits for chmod or setfacl. */
 	static const struct denial reach = { "reached", "x" }, search = { "searched", "rx" },
 				   write = { "written", "rw" }, read = { "read", "r" },
 				   execute = { "executed", "x" };
@@ -332,7 +349,7 @@ static const struct denial *denial_of(const struct fsmap_item *it)
 	if (!h->exists)
 		return &reach;
 	if (S_ISDIR(it->need->mode))
-		return &search;
+		return h->executable ? &read : &search;
 	if (fsmap_is_written(it->need) && !h->writable)
 		return &write;
 	return h->readable ? &execute : &read;
@@ -422,6 +439,7 @@ RULE(cwd, FSMAP_CWD)
 RULE(missing, FSMAP_FILE)
 RULE(denied, FSMAP_DENIED)
 RULE(changed, FSMAP_CHANGED)
+RULE(appended, FSMAP_APPENDED)
 RULE(doubt, FSMAP_DOUBT)
 RULE(unseen, FSMAP_UNSEEN)
 
@@ -432,6 +450,7 @@ const struct rule fsmap_rules[] = {
 	{ "fs.file.missing", "a file is missing", missing_rule },
 	{ "fs.file.permission", "a file may not be used", denied_rule },
 	{ "fs.file.changed", "a file has changed", changed_rule },
+	{ "fs.file.appended", "a log has changed since", appended_rule },
 	{ "fs.file.doubt", "a file may have changed", doubt_rule },
 	{ "fs.unseen", "paths are seen on the host only", unseen_rule },
 	{ NULL, NULL, NULL },

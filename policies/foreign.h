@@ -4,13 +4,41 @@
 #define CK_POLICIES_FOREIGN_H
 
 #include "image/facts.pb-c.h"
+#include "image/image.h"
+#include "image/mm.pb-c.h"
 #include "image/needs.pb-c.h"
 
 struct ck_err;
-struct image;
 
-/* As policy_read_needs(). What the image does not tell stays absent: checksums, uids, mounts. */
+/* As policy_read_needs(). What the image does not tell stays absent: checksums, mounts; the source
+ * is NULL. */
 int policy_derive_needs(const struct image *img, CkptNeeds **ret_needs, CkptFacts **ret_source,
 			struct ck_err *err);
+
+/* Something in the image that ckpt can't restore; named once. */
+int policy_add_unsupported(CkptNeeds *n, const char *what, struct ck_err *err);
+
+/* foreign-files.c: files.img by id, and the paths that tasks need of it. */
+struct policy_file;
+struct policy_files {
+	const struct image *img;
+	CkptNeeds *needs;
+	struct image_entries entries; /* of files.img */
+	struct policy_file *file;     /* by id */
+	size_t n;
+};
+
+int policy_files_read(struct policy_files *f, struct ck_err *err);
+/* Mapped files and the program; descriptors, cwd and root. */
+int policy_files_of_mm(struct policy_files *f, const CkptNeedTask *t, const MmEntry *mm,
+		       struct ck_err *err);
+int policy_files_of_task(struct policy_files *f, const CkptNeedTask *t, struct ck_err *err);
+/* Hands the paths to needs, equal ones made one. */
+int policy_files_finish(struct policy_files *f, struct ck_err *err);
+void policy_files_done(struct policy_files *f);
+static inline void ck_auto_policy_files(struct policy_files *f)
+{
+	policy_files_done(f);
+}
 
 #endif

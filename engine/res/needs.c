@@ -64,6 +64,12 @@ static void need_free(CkptNeedPath *p)
 }
 CK_DEFINE_AUTO(need, CkptNeedPath *, need_free);
 
+/* Then its size is nobody's need. */
+static bool only_appends(const struct res_file *f)
+{
+	return (f->flags & O_ACCMODE) == O_WRONLY && (f->flags & O_APPEND);
+}
+
 static CkptNeedPath *need_new(const struct res_file *f)
 {
 	CK_AUTO(need) CkptNeedPath *p = calloc(1, sizeof(*p));
@@ -84,6 +90,10 @@ static CkptNeedPath *need_new(const struct res_file *f)
 	p->mode = f->st.st_mode;
 	p->has_access = true;
 	p->access = f->flags & O_ACCMODE;
+	p->has_append = true;
+	p->append = only_appends(f);
+	p->has_stdio = f->stdio >= 0;
+	p->stdio = p->has_stdio ? (uint32_t)f->stdio : 0;
 	p->has_mtime_ns = true;
 	p->mtime_ns =
 		(uint64_t)f->st.st_mtim.tv_sec * 1000000000u + (uint64_t)f->st.st_mtim.tv_nsec;
@@ -105,6 +115,7 @@ int res_need_path(struct engine_dump *d, const struct res_file *f, CkptPathRole 
 
 	if (p) {
 		p->access = wider(p->access, f->flags & O_ACCMODE);
+		p->append = p->append && only_appends(f);
 	} else {
 		grown = reallocarray(res->needs, res->n_needs + 1, sizeof(*grown));
 		if (grown)

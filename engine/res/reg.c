@@ -176,7 +176,16 @@ static const char *format_name(mode_t mode)
 	}
 }
 
-static int check_stat(const RegFileEntry *reg, const struct stat *st, struct ck_err *err)
+/* A file that the job only reads may have grown: what it has read is still there (fsmap/ has looked
+ * at the contents). Not if it is mapped, and what is mapped may have moved. */
+static bool has_grown(const struct res_rfile *f, const RegFileEntry *reg, const struct stat *st)
+{
+	return (reg->flags & O_ACCMODE) == O_RDONLY && (uint64_t)st->st_size > reg->size &&
+	       !(f->want & (unsigned int)(RES_WANT_MAP | RES_WANT_EXE));
+}
+
+static int check_stat(const struct res_rfile *f, const RegFileEntry *reg, const struct stat *st,
+		      struct ck_err *err)
 {
 	int r;
 
@@ -185,7 +194,8 @@ static int check_stat(const RegFileEntry *reg, const struct stat *st, struct ck_
 			    format_name(st->st_mode), format_name(reg->mode));
 		return ck_err_hint(err, r, "put back what was there at the dump");
 	}
-	if (!reg->has_size || !S_ISREG(st->st_mode) || (uint64_t)st->st_size == reg->size)
+	if (!reg->has_size || !S_ISREG(st->st_mode) || (uint64_t)st->st_size == reg->size ||
+	    has_grown(f, reg, st))
 		return 0;
 	r = ck_fail(err, CK_ERR_HOST, -EINVAL, "%s has %lld bytes here, and had %llu", reg->name,
 		    (long long)st->st_size, (unsigned long long)reg->size);
@@ -219,7 +229,8 @@ static int check_build_id(const RegFileEntry *reg, int fd, struct ck_err *err)
 }
 
 /* The mode of access decides what a device or FIFO does when it is opened: look first. */
-static int open_checked(const RegFileEntry *reg, int flags, int *ret_fd, struct ck_err *err)
+static int open_checked(const struct res_rfile *f, const RegFileEntry *reg, int flags, int *ret_fd,
+			struct ck_err *err)
 {
 	CK_AUTO(fd) int fd = -EBADF;
 	struct stat before, st;
@@ -232,7 +243,7 @@ static int open_checked(const RegFileEntry *reg, int flags, int *ret_fd, struct 
 		r = ck_fail(err, CK_ERR_HOST, -ENOENT, "there is no %s here", reg->name);
 		return ck_err_hint(err, r, "put back what was there at the dump");
 	}
-	r = check_stat(reg, &before, err);
+	r = check_stat(f, reg, &before, err);
 	if (r < 0)
 		return r;
 	fd = open(reg->name, flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
@@ -294,7 +305,7 @@ int res_open_reg(struct engine_restore *r, struct res_rfile *f, const RegFileEnt
 
 	if (f->carried)
 		return res_carried_open(r, f->carried, reg->name, flags, ret_fd, err);
-	ret = open_checked(reg, flags, ret_fd, err);
+	ret = open_checked(f, reg, flags, ret_fd, err);
 	if ((ret == -EACCES || ret == -EPERM) && take_callers(f, reg, ret_fd) == 0)
 		ret = 0;
 	return ret;
