@@ -18,7 +18,6 @@ static const struct {
 	const char *link, *what, *hint;
 } kinds[] = {
 	{ "socket:", "a socket", "let the job close its connections before the dump" },
-	{ "anon_inode:[eventfd]", "an eventfd", "programs use it to wake an event loop" },
 	{ "anon_inode:[eventpoll]", "an epoll instance", "programs use it as their event loop" },
 	{ "anon_inode:[timerfd]", "a timerfd", NULL },
 	{ "anon_inode:[signalfd]", "a signalfd", NULL },

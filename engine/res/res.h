@@ -61,6 +61,7 @@ extern const struct res_type res_type_device;  /* device.c */
 extern const struct res_type res_type_pipe;    /* pipe.c */
 extern const struct res_type res_type_fifo;    /* fifo.c */
 extern const struct res_type res_type_tty;     /* tty.c */
+extern const struct res_type res_type_eventfd; /* eventfd.c */
 extern const struct res_type res_type_other;   /* other.c */
 
 /* Bits of the kernel's f_flags as /proc and images carry them: x86-64's O_LARGEFILE, which libc

@@ -6,12 +6,19 @@
 #include "base/auto.h"
 #include "engine/res/res.h"
 
+/* clang-format off */
 const struct res_type *const res_types[] = {
-	&res_type_path, /* before the others: with O_PATH only the path is open, whatever it is of
-			 */
-	&res_type_regular, &res_type_dir,  &res_type_device, &res_type_tty,
-	&res_type_pipe,    &res_type_fifo, &res_type_other,
+	&res_type_path, /* before the others: with O_PATH only the path is open, whatever it is of */
+	&res_type_regular,
+	&res_type_dir,
+	&res_type_device,
+	&res_type_tty,
+	&res_type_pipe,
+	&res_type_fifo,
+	&res_type_eventfd,
+	&res_type_other, /* the last: refuses */
 };
+/* clang-format on */
 const size_t res_n_types = CK_ARRAY_SIZE(res_types);
 
 const struct res_type *res_type_of(const struct engine_fd *fd)

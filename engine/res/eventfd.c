@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+/* eventfd(2): a counter. Its value stands in /proc/PID/fdinfo, so nothing is read from the job. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+
+#include "base/auto.h"
+#include "base/fd.h"
+#include "engine/res/res.h"
+
+static bool eventfd_match(const struct engine_fd *fd)
+{
+	return strcmp(fd->link, "anon_inode:[eventfd]") == 0;
+}
+
+static int eventfd_look(struct engine_dump *d, struct res_file *f, struct ck_err *err)
+{
+	return res_fown_look(d, f, err);
+}
+
+/* The number behind "KEY:" in fdinfo text, or -1 if there is no such line. */
+static int64_t find_number(const char *text, const char *key)
+{
+	const char *line = strstr(text, key);
+	char *end;
+	unsigned long long v;
+
+	if (!line)
+		return -1;
+	line += strlen(key);
+	/* fs/eventfd.c:eventfd_show_fdinfo(): the count is in hexadecimal, the flag is 0 or 1 */
+	v = strtoull(line, &end, 16);
+	return end == line || v > INT64_MAX ? -1 : (int64_t)v;
+}
+
+static int eventfd_dump(struct engine_dump *d, struct res_file *f, struct ck_err *err)
+{
+	EventfdFileEntry e = EVENTFD_FILE_ENTRY__INIT;
+	FileEntry fe = FILE_ENTRY__INIT;
+	CK_AUTO(free) char *text = NULL;
+	char path[32];
+	int64_t count;
+	int r;
+
+	snprintf(path, sizeof(path), "fdinfo/%d", f->fd);
+	r = ck_read_file_at(f->task->dirfd, path, 4096, &text, NULL);
+	if (r < 0)
+		return ck_fail(err, CK_ERR_SYS, r, "cannot read %s", path);
+	count = find_number(text, "\neventfd-count:");
+	if (count < 0)
+		return ck_fail(err, CK_ERR_REFUSED, -EOPNOTSUPP,
+			       "the kernel does not tell the count of an eventfd");
+	e.id = f->id;
+	e.flags = f->flags;
+	e.fown = &f->fown;
+	e.counter = (uint64_t)count;
+	/* COMPAT(v6.5): before, nothing tells a semaphore from a counter, the common case */
+	e.has_semaphore = 1;
+	e.semaphore = find_number(text, "\neventfd-semaphore:") == 1;
+	fe.type = FD_TYPES__EVENTFD;
+	fe.id = f->id;
+	fe.efd = &e;
+	return res_put_file(d, &fe, err);
+}
+
+static bool eventfd_owns(const FileEntry *fe)
+{
+	return fe->efd != NULL;
+}
+
+static int eventfd_load(struct engine_restore *r, struct res_rfile *f, struct ck_err *err)
+{
+	(void)r;
+	if (f->fe->efd->counter == UINT64_MAX)
+		return ck_fail(err, CK_ERR_IMAGE, -EINVAL, "an eventfd counts beyond its limit");
+	return 0;
+}
+
+static int eventfd_open(struct engine_restore *r, struct res_rfile *f, int *ret_fd,
+			struct ck_err *err)
+{
+	const EventfdFileEntry *e = f->fe->efd;
+	CK_AUTO(fd) int fd = eventfd(0, EFD_CLOEXEC | (e->semaphore ? EFD_SEMAPHORE : 0));
+	int ret;
+
+	(void)r;
+	if (fd < 0)
+		return ck_fail_errno(err, "cannot make an eventfd");
+	/* eventfd(2)'s own initial value has 32 bits only */
+	if (e->counter) {
+		ret = ck_write_full(fd, &e->counter, sizeof(e->counter));
+		if (ret < 0)
+			return ck_fail(err, CK_ERR_SYS, ret, "cannot set an eventfd");
+	}
+	ret = res_set_status(fd, e->flags, err);
+	if (ret < 0)
+		return ret;
+	*ret_fd = ck_take_fd(&fd);
+	return 0;
+}
+
+const struct res_type res_type_eventfd = {
+	.name = "an eventfd",
+	.fd_type = FD_TYPES__EVENTFD,
+	.match = eventfd_match,
+	.look = eventfd_look,
+	.dump = eventfd_dump,
+	.owns = eventfd_owns,
+	.load = eventfd_load,
+	.open = eventfd_open,
+};
