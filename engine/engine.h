@@ -51,6 +51,8 @@ struct engine_restore_opts {
 	/* Called once all tasks are complete and about to run, in the caller's process; may be
 	 * NULL. pid is the root task's in the caller's pid namespace. */
 	void (*on_running)(void *arg, pid_t pid);
+	/* Called before that for each thing that is not quite as it was; may be NULL. */
+	void (*on_note)(void *arg, const char *text);
 	void *arg;
 };
 

@@ -10,6 +10,9 @@
 #define CK_ENGINE_RESTORE_H
 
 #include <stdbool.h>
+#include <sys/types.h>
+#include <sys/user.h>
+#include <time.h>
 
 #include "base/err.h"
 #include "engine/engine.h"
@@ -19,14 +22,67 @@
 #include "image/mm.pb-c.h"
 #include "image/pstree.pb-c.h"
 
+struct engine_rproc;
+
+/* A thread's registers in this host's form. */
+struct engine_rregs {
+	struct user_regs_struct regs;
+	uint8_t *xstate;
+	size_t xstate_len; /* bytes; 512: the CPU has no xsave */
+};
+
 struct engine_rtask {
 	PstreeEntry *ps;
 	CoreEntry **core; /* per thread, the leader first */
-	TaskKobjIdsEntry *ids;
-	MmEntry *mm; /* NULL for a zombie */
+	size_t n_threads;
+	TaskKobjIdsEntry *ids; /* NULL for a zombie */
+	MmEntry *mm;           /* NULL for a zombie */
 	struct engine_rtask *parent;
 	struct script *script;
+	bool zombie;
+	struct image_pagemap pages; /* of private memory and the vDSO */
+	struct engine_rproc *proc;
+	struct engine_rmem *mem;   /* while planning, engine/restore-mem.c */
+	struct engine_rregs *regs; /* per thread */
 };
+
+/* A process to be made: a task of the job, or a helper that stands in for one that is gone, so that
+ * its session or process group can be had. Helpers are gone when the job runs. */
+struct engine_rproc {
+	pid_t pid;
+	pid_t sid, pgid;             /* 0: the caller's */
+	struct engine_rtask *task;   /* NULL: a helper */
+	struct engine_rproc *parent; /* whose child it is; NULL: ckpt's, or init's */
+	struct engine_rproc *maker;  /* whose script makes it; NULL: the trunk */
+	bool early;                  /* made before its maker becomes a session leader */
+	pid_t born;                  /* the session it is born in */
+	struct script *script;
+};
+
+/* One object of shared anonymous memory. */
+struct engine_rshm {
+	uint64_t id;
+	uint64_t size; /* bytes, whole pages */
+	uint64_t addr; /* where it is parked: the same in all tasks */
+	bool noreserve;
+	struct image_pagemap pages;
+};
+
+enum engine_strategy {
+	ENGINE_INPLACE,    /* in this pid namespace, with the old pids */
+	ENGINE_NAMESPACES, /* in a fresh pid (user, mount) namespace */
+};
+
+/* What the process that all tasks are forked from may do. */
+struct engine_rights {
+	bool userns;        /* it is in a user namespace made for the job */
+	uint64_t permitted; /* capabilities */
+	uint64_t bounding;
+	uint32_t uid, gid; /* outside */
+};
+
+/* The vDSO of this kernel and how the job gets on with it; engine/vdso.h. */
+struct engine_rvdso;
 
 struct engine_restore {
 	const struct engine_restore_opts *opts;
@@ -35,7 +91,98 @@ struct engine_restore {
 	size_t n_tasks;
 	struct script_zone *zone; /* its address is fixed before planning */
 	struct res_restore *res;  /* engine/res/ */
+
+	enum engine_strategy strategy;
+	struct engine_rights rights;
+	struct engine_rproc **procs; /* makers before what they make; the tasks' come first */
+	size_t n_procs;
+	struct engine_rshm *shm;
+	size_t n_shm;
+	struct engine_rvdso *vdso;
+	uint64_t task_size;          /* first address that no mapping can have */
+	uint64_t window, window_len; /* free in every task: zone, parked memory and vDSO */
+	uint32_t uid, gid;           /* of the job, if it has only one each */
+	bool one_uid;
+	char **notes;
+	size_t n_notes;
+	bool has_clocks;
+	struct timespec monotonic, boottime; /* as the job saw them last */
 };
+
+#define ENGINE_RTASK_FMT "task %u (%s)"
+#define ENGINE_RTASK_ARG(t) (t)->ps->pid, (t)->core[0]->tc->comm
+
+/* ---- engine/restore-load.c: reads the image, trusts nothing in it ---- */
+int engine_load(struct engine_restore *r, struct ck_err *err);
+void engine_load_done(struct engine_restore *r);
+
+/* ---- engine/restore-tree.c: who makes whom, sessions and process groups ---- */
+int engine_plan_tree(struct engine_restore *r, struct ck_err *err);
+void engine_tree_done(struct engine_restore *r);
+/* The task whose memory a process has when it is made; NULL: the trunk's. */
+struct engine_rtask *engine_memory_base(const struct engine_rproc *p);
+/* Appends to the scripts of all processes. */
+int engine_plan_forks(struct engine_restore *r, const struct engine_rproc *p, struct ck_err *err);
+void engine_plan_groups(struct engine_restore *r, const struct engine_rproc *p, uint64_t led,
+			uint64_t joined);
+void engine_plan_reap(struct engine_restore *r, const struct engine_rproc *p);
+
+/* ---- engine/restore-mem.c ---- */
+/* Private memory in place and filled: what children inherit. */
+int engine_plan_private(struct engine_restore *r, struct engine_rtask *t, struct ck_err *err);
+/* The protection of a private mapping while children are made. */
+uint32_t engine_mem_fill(const struct engine_rtask *t, size_t vma);
+void engine_mem_done(struct engine_rtask *t);
+/* The number at which a task's pages file is parked. */
+int engine_pages_fd(const struct engine_restore *r, const struct engine_rtask *t);
+
+/* ---- engine/restore-share.c: shared mappings, vDSO, protections, advice ---- */
+int engine_plan_shared(struct engine_restore *r, struct engine_rtask *t, struct ck_err *err);
+
+/* ---- engine/restore-task.c: what belongs to the process ---- */
+int engine_plan_task(struct engine_restore *r, struct engine_rtask *t, struct ck_err *err);
+int engine_plan_last(struct engine_restore *r, struct engine_rtask *t, struct ck_err *err);
+/* Signals that were pending; for the process if tid is 0. */
+int engine_plan_pending(struct script *s, const SignalQueueEntry *q, pid_t pid, pid_t tid,
+			struct ck_err *err);
+
+/* ---- engine/restore-thread.c: what belongs to each thread, credentials too ---- */
+int engine_plan_thread(struct engine_restore *r, struct engine_rtask *t, size_t i, struct script *s,
+		       uint64_t creds_done, struct ck_err *err);
+
+/* ---- engine/restore-plan.c ---- */
+int engine_plan(struct engine_restore *r, struct ck_err *err);
+/* Something that won't be quite as it was; told to the caller once, however often it comes. */
+void engine_note(struct engine_restore *r, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+void engine_notes_done(struct engine_restore *r);
+
+/* ---- engine/restore-run.c: acts, in the trunk: the process that everything is forked from ---- */
+/* Makes the tree and lets it go. Whatever fails, the trunk has only to exit and nothing is left. */
+int engine_run(struct engine_restore *r, struct ck_err *err);
+
+/* ---- engine/restore-trace.c ---- */
+int engine_seize(pid_t pid, struct ck_err *err);
+/* Runs the tracees until every thread has arrived; then gives them their registers and lets go. */
+int engine_trace(struct engine_restore *r, struct ck_err *err);
+
+/* ---- engine/ns.c: where tasks can have their old numbers ---- */
+/* Sets r->strategy, r->rights and the tree's plan; leaves nothing behind. */
+int engine_choose_place(struct engine_restore *r, struct ck_err *err);
+/* The trunk as a child of ours: in place, or init of fresh namespaces. Returns its pid in the
+ * parent, 0 in the trunk, which is only returned to when it may go on. */
+pid_t engine_spawn_trunk(struct engine_restore *r, struct ck_err *err);
+/* In the trunk of namespaces: its own /proc. */
+int engine_enter_namespaces(struct engine_restore *r, struct ck_err *err);
+/* In the trunk: children see the clocks go on from where the job saw them last. */
+int engine_set_clocks(struct engine_restore *r, struct ck_err *err);
+
+/* ---- engine/supervise.c: between ckpt and the trunk, and while the job runs ---- */
+/* In the trunk, after engine_spawn_trunk(): runs, reports, and as init waits for the end. */
+void engine_trunk_main(struct engine_restore *r, int sock) __attribute__((noreturn));
+/* In ckpt: until the job runs, and, without ENGINE_DETACH, until its root ends. */
+int engine_supervise(struct engine_restore *r, pid_t trunk, int sock, int *ret_wait_status,
+		     struct ck_err *err);
 
 /*
  * ---- engine/res/ ----

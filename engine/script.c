@@ -39,12 +39,12 @@ struct script {
 
 struct script_zone {
 	uint64_t base, room;
-	uint64_t data_at;  /* offsets from base */
+	uint64_t data_at; /* offsets from base */
 	uint8_t *data;
 	size_t len, size;
 	struct script **s;
 	size_t n, s_size;
-	int failed;        /* -errno of the first thing that could not be kept */
+	int failed; /* -errno of the first thing that could not be kept */
 	uint64_t ops_at, slots_at, stacks_at, bounce_at, total;
 	uint32_t mark_signo;
 	uint8_t *map;

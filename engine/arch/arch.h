@@ -2,7 +2,7 @@
 /*
  * What the engine asks of a machine: a thread's registers and extended state between the kernel's
  * form and the image's, the host's layout of that state, and entering a new task on a stack of its
- * own. One folder per machine implements it. Pure translation: nothing here touches a task.
+ * own. One folder per machine implements it.
  */
 #ifndef CK_ENGINE_ARCH_ARCH_H
 #define CK_ENGINE_ARCH_ARCH_H
@@ -71,5 +71,13 @@ void arch_regs_to_image(const struct user_regs_struct *r, UserX86RegsEntry *e);
  * CK_ERR_REFUSED for what is not 64-bit code. */
 int arch_regs_from_image(const UserX86RegsEntry *e, struct user_regs_struct *ret,
 			 struct ck_err *err);
+
+/* clone3(2) with a stack of the child's own (args->stack), on which it calls entry(arg) and must
+ * not return. The number of the new task, or -errno. */
+struct clone_args;
+long arch_clone_into(struct clone_args *args, size_t size, uint64_t entry, uint64_t arg);
+/* regs as for a system call made at insn: PTRACE_SETREGS, then PTRACE_SYSCALL. */
+void arch_regs_call(struct user_regs_struct *regs, uint64_t insn, long nr, uint64_t a0,
+		    uint64_t a1);
 
 #endif

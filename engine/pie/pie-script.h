@@ -11,15 +11,16 @@
 #include <stdint.h>
 
 #define PIE_PAGE 4096u
-#define PIE_STACK (4 * PIE_PAGE)    /* bytes of a slot's stack */
-#define PIE_BOUNCE (64 * PIE_PAGE)  /* bytes of a bounce buffer */
-#define PIE_SUM_CHUNK (1u << 20)    /* bytes of a pages file that one checksum covers */
+#define PIE_STACK (4 * PIE_PAGE)   /* bytes of a slot's stack */
+#define PIE_BOUNCE (64 * PIE_PAGE) /* bytes of a bounce buffer */
+#define PIE_SUM_CHUNK (1u << 20)   /* bytes of a pages file that one checksum covers */
 
 enum pie_code {
 	PIE_SYSCALL,    /* nr(a0..a5) */
 	PIE_PAGES,      /* a0: struct pie_pages */
 	PIE_CLONE,      /* a0: slot to start; a1: clone flags */
 	PIE_BARRIER,    /* a0: struct pie_barrier */
+	PIE_COPY,       /* a2 bytes from a1 to a0 */
 	PIE_TIMER,      /* a0: struct pie_timer */
 	PIE_WRITE_FILE, /* a0: path; a1, a2: data and its length */
 	PIE_EXIT,       /* a0: wait status to leave behind; does not return */
@@ -30,7 +31,8 @@ enum pie_expect {
 	PIE_OK,          /* not negative */
 	PIE_IS_ARG0,     /* equal to a0 */
 	PIE_ANY,         /* not looked at */
-	PIE_OK_OR_NEXT,  /* not negative, and the next operation is skipped; EPERM: degraded, go on */
+	PIE_OK_OR_NEXT,  /* not negative, and the next operation is skipped; EPERM: degraded, go on
+			  */
 	PIE_OK_DEGRADED, /* a failure is only noted */
 };
 
@@ -73,21 +75,22 @@ struct pie_timer {
 
 enum pie_state {
 	PIE_NEW,
+	PIE_READY, /* waits for the word; only tasks made by ckpt itself */
 	PIE_RUNNING,
 	PIE_ARRIVED,
 };
 
 /* One thread of the job, or one of the helpers that exist only during the restore. */
 struct pie_slot {
-	uint64_t zone;        /* struct pie_zone */
-	uint64_t ops, n_ops;  /* struct pie_op */
-	uint64_t stack;       /* lowest address, PIE_STACK bytes */
-	uint64_t bounce;      /* PIE_BOUNCE bytes, or 0 */
-	int32_t tid;          /* the number it shall have */
-	uint32_t top;         /* made by ckpt itself: waits for the word */
-	uint32_t at;          /* index of the operation it is at */
-	uint32_t state;       /* enum pie_state */
-	uint32_t degraded;    /* 1 + index of the last operation that was let pass */
+	uint64_t zone;       /* struct pie_zone */
+	uint64_t ops, n_ops; /* struct pie_op */
+	uint64_t stack;      /* lowest address, PIE_STACK bytes */
+	uint64_t bounce;     /* PIE_BOUNCE bytes, or 0 */
+	int32_t tid;         /* the number it shall have */
+	uint32_t top;        /* made by ckpt itself: waits for the word */
+	uint32_t at;         /* index of the operation it is at */
+	uint32_t state;      /* enum pie_state */
+	uint32_t degraded;   /* 1 + index of the last operation that was let pass */
 	uint32_t pad;
 };
 

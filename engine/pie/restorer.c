@@ -363,6 +363,9 @@ static long run_op(struct pie_slot *s, const struct pie_op *op)
 		return run_clone(s, op);
 	case PIE_BARRIER:
 		return run_barrier(op);
+	case PIE_COPY:
+		memcpy(ptr(op->a[0]), ptr(op->a[1]), op->a[2]);
+		return 0;
 	case PIE_TIMER:
 		return run_timer(op);
 	case PIE_WRITE_FILE:
@@ -414,6 +417,8 @@ static void wait_for_tracer(struct pie_slot *s)
 {
 	pie_syscall5(__NR_prctl, PR_SET_PDEATHSIG, 9, 0, 0, 0);
 	pie_syscall5(__NR_prctl, PR_SET_PTRACER, -1l, 0, 0, 0);
+	__atomic_store_n(&s->state, PIE_READY, __ATOMIC_RELEASE);
+	pie_syscall6(__NR_futex, (long)&s->state, FUTEX_WAKE, 1, 0, 0, 0);
 	wait_word(&zone_of(s)->go, 0);
 	pie_syscall5(__NR_prctl, PR_SET_PTRACER, 0, 0, 0, 0);
 }

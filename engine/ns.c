@@ -1,0 +1,354 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Where a job can have its old numbers back. In place, if this pid namespace lets us choose them
+ * and all are free; else in a fresh pid and mount namespace, within a user namespace where there is
+ * no privilege. Nothing is inferred from capability bits: each way is tried with a throw-away
+ * child.
+ *
+ * The user namespace maps one id, the job's to ours; so the job sees the numbers that it knows.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <linux/sched.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/auto.h"
+#include "base/fd.h"
+#include "engine/restore.h"
+
+#define NSEC 1000000000l
+#define MAX_CAPS 64u
+
+/* ---- rights ---- */
+
+static uint64_t bounding_set(void)
+{
+	uint64_t set = 0;
+
+	for (unsigned int cap = 0; cap < MAX_CAPS; cap++)
+		if (prctl(PR_CAPBSET_READ, cap, 0, 0, 0) == 1)
+			set |= 1ull << cap;
+	return set;
+}
+
+/* All that this kernel has: what the first task of a new user namespace gets. */
+static uint64_t every_cap(void)
+{
+	uint64_t set = 0;
+
+	for (unsigned int cap = 0; cap < MAX_CAPS; cap++)
+		if (prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0)
+			set |= 1ull << cap;
+	return set;
+}
+
+static uint64_t effective_caps(void)
+{
+	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[2] = { { 0 } };
+
+	if (syscall(SYS_capget, &head, data) < 0)
+		return 0;
+	return data[0].effective | (uint64_t)data[1].effective << 32;
+}
+
+static void own_rights(struct engine_restore *r)
+{
+	r->rights.userns = false;
+	r->rights.permitted = effective_caps();
+	r->rights.bounding = bounding_set();
+}
+
+/* ---- trying ---- */
+
+/* Makes a child that ends at once; 0 or -errno. tid 0: any number. */
+static int try_child(uint64_t flags, pid_t tid)
+{
+	struct clone_args args = { .flags = flags, .exit_signal = SIGCHLD };
+	long pid;
+
+	if (tid) {
+		args.set_tid = (uintptr_t)&tid;
+		args.set_tid_size = 1;
+	}
+	pid = syscall(SYS_clone3, &args, sizeof(args));
+	if (pid < 0)
+		return -errno;
+	if (pid == 0)
+		for (;;)
+			syscall(SYS_exit_group, 0);
+	while (waitpid((pid_t)pid, NULL, 0) < 0 && errno == EINTR)
+		continue;
+	return 0;
+}
+
+static int try_number(pid_t pid, struct ck_err *err)
+{
+	int rc = try_child(0, pid);
+
+	if (rc == -EEXIST)
+		return ck_fail(err, CK_ERR_BUSY, rc, "cannot have pid %d: it is taken", (int)pid);
+	if (rc == -EPERM)
+		return ck_fail(err, CK_ERR_PERM, rc, "cannot choose pids in this pid namespace");
+	if (rc < 0)
+		return ck_fail(err, CK_ERR_HOST, rc, "cannot have pid %d", (int)pid);
+	return 0;
+}
+
+static int try_numbers(const struct engine_restore *r, struct ck_err *err)
+{
+	int rc = 0;
+
+	for (size_t i = 0; i < r->n_procs && rc == 0; i++)
+		rc = try_number(r->procs[i]->pid, err);
+	for (size_t i = 0; i < r->n_tasks && rc == 0; i++)
+		for (size_t k = 1; k < r->tasks[i].n_threads && rc == 0; k++)
+			rc = try_number((pid_t)r->tasks[i].ps->threads[k], err);
+	return rc;
+}
+
+static bool may_be_user(const struct engine_restore *r)
+{
+	const uint64_t need = 1ull << CAP_SETUID | 1ull << CAP_SETGID;
+
+	return (r->rights.permitted & need) == need ||
+	       (r->one_uid && r->uid == r->rights.uid && r->gid == r->rights.gid);
+}
+
+static int try_in_place(struct engine_restore *r, struct ck_err *err)
+{
+	int rc;
+
+	r->strategy = ENGINE_INPLACE;
+	if (!may_be_user(r))
+		return ck_fail(err, CK_ERR_PERM, -EPERM, "cannot restore a job of user %u", r->uid);
+	rc = engine_plan_tree(r, err);
+	return rc < 0 ? rc : try_numbers(r, err);
+}
+
+static uint64_t namespace_flags(const struct engine_restore *r)
+{
+	return CLONE_NEWPID | CLONE_NEWNS | (r->rights.userns ? CLONE_NEWUSER : 0);
+}
+
+static int try_namespaces(struct engine_restore *r, struct ck_err *err)
+{
+	int rc;
+
+	r->strategy = ENGINE_NAMESPACES;
+	if (!(r->rights.permitted >> CAP_SYS_ADMIN & 1) || !may_be_user(r)) {
+		r->rights.userns = true;
+		r->rights.permitted = r->rights.bounding = every_cap();
+		if (!r->one_uid)
+			return ck_err_hint(err,
+					   ck_fail(err, CK_ERR_PERM, -EPERM,
+						   "cannot restore a job with several user ids"),
+					   "restore it as root");
+	}
+	rc = try_child(namespace_flags(r), 0);
+	if (rc < 0) {
+		rc = ck_fail(err, CK_ERR_PERM, rc, "cannot make %s namespaces",
+			     r->rights.userns ? "user and pid" : "pid and mount");
+		return ck_err_hint(err, rc,
+				   "user namespaces must be allowed: see "
+				   "/proc/sys/user/max_user_namespaces and the container's seccomp "
+				   "and AppArmor profiles");
+	}
+	return engine_plan_tree(r, err);
+}
+
+int engine_choose_place(struct engine_restore *r, struct ck_err *err)
+{
+	struct ck_err first = CK_ERR_INIT;
+	int rc = -EINVAL, in_place = -EINVAL;
+
+	own_rights(r);
+	if (!(r->opts->flags & ENGINE_NO_INPLACE)) {
+		in_place = try_in_place(r, &first);
+		if (in_place == 0)
+			return 0;
+		if (first.kind == CK_ERR_IMAGE || first.kind == CK_ERR_SYS) {
+			*err = first;
+			return in_place;
+		}
+	}
+	rc = try_namespaces(r, err);
+	/* A taken pid may be free in a minute, and is what the user can do something about. */
+	if (rc < 0 && first.kind == CK_ERR_BUSY && err && err->kind == CK_ERR_PERM) {
+		*err = first;
+		return ck_err_hint(err, in_place,
+				   "no namespaces are allowed here either: try again when the pid "
+				   "is free");
+	}
+	return rc;
+}
+
+/* ---- the trunk ---- */
+
+static int write_proc(pid_t pid, const char *file, const char *text)
+{
+	char path[64];
+	CK_AUTO(fd) int fd = -EBADF;
+
+	if (pid)
+		snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, file);
+	else
+		snprintf(path, sizeof(path), "/proc/self/%s", file);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	return ck_write_full(fd, text, strlen(text));
+}
+
+static int map_ids(const struct engine_restore *r, pid_t pid, struct ck_err *err)
+{
+	char text[64];
+	int rc;
+
+	snprintf(text, sizeof(text), "%u %u 1", r->uid, r->rights.uid);
+	rc = write_proc(pid, "uid_map", text);
+	if (rc < 0)
+		return ck_fail(err, CK_ERR_PERM, rc, "cannot map user %u into a user namespace",
+			       r->uid);
+	rc = write_proc(pid, "setgroups", "deny");
+	if (rc < 0 && rc != -ENOENT)
+		return ck_fail(err, CK_ERR_PERM, rc, "cannot set up a user namespace");
+	snprintf(text, sizeof(text), "%u %u 1", r->gid, r->rights.gid);
+	rc = write_proc(pid, "gid_map", text);
+	if (rc < 0)
+		return ck_fail(err, CK_ERR_PERM, rc, "cannot map group %u into a user namespace",
+			       r->gid);
+	return 0;
+}
+
+/* The trunk waits for one byte: its ids are mapped. Its end of the pipe closing means that ckpt
+ * died or gave up. */
+static bool wait_for_word(int fd)
+{
+	char c;
+
+	return ck_read_full(fd, &c, 1) == 1;
+}
+
+static bool die_with_parent(int fd)
+{
+	return prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) == 0 && wait_for_word(fd);
+}
+
+pid_t engine_spawn_trunk(struct engine_restore *r, struct ck_err *err)
+{
+	bool fresh = r->strategy == ENGINE_NAMESPACES;
+	struct clone_args args = { .flags = fresh ? namespace_flags(r) : 0,
+				   .exit_signal = SIGCHLD };
+	int p[2], rc = 0;
+	pid_t pid;
+
+	if (pipe2(p, O_CLOEXEC) < 0)
+		return ck_fail_errno(err, "cannot make a pipe");
+	pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+	if (pid == 0) {
+		close(p[1]);
+		if (!die_with_parent(p[0]))
+			_exit(1);
+		close(p[0]);
+		return 0;
+	}
+	if (pid < 0)
+		rc = ck_fail_errno(err, "cannot make a process");
+	close(p[0]);
+	if (rc == 0 && r->rights.userns)
+		rc = map_ids(r, pid, err);
+	if (rc == 0 && ck_write_full(p[1], "", 1) < 0)
+		rc = ck_fail(err, CK_ERR_SYS, -EPIPE, "cannot start the restoring process");
+	close(p[1]);
+	if (rc < 0 && pid > 0)
+		waitpid(pid, NULL, 0);
+	return rc < 0 ? rc : pid;
+}
+
+/*
+ * A /proc of its own shows the job under its own numbers. Where the outer one has parts hidden
+ * (most containers) the kernel forbids a new one; /proc/self is right in the outer one too. Linux
+ * fs/namespace.c:mount_too_revealing()
+ */
+int engine_enter_namespaces(struct engine_restore *r, struct ck_err *err)
+{
+	if (mount("none", "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
+		return ck_fail_errno(err, "cannot separate the mounts");
+	if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
+		engine_note(r, "no /proc of its own could be mounted for the job (%s)",
+			    strerror(errno));
+	return 0;
+}
+
+/* ---- clocks ---- */
+
+/* What the current namespace adds to the host's clocks. */
+static void current_offsets(struct timespec *mono, struct timespec *boot)
+{
+	CK_AUTO(free) char *text = NULL;
+	long long ms, mn, bs, bn;
+
+	*mono = *boot = (struct timespec){ 0 };
+	if (ck_read_file_at(AT_FDCWD, "/proc/self/timens_offsets", 4096, &text, NULL) < 0)
+		return;
+	if (sscanf(text, "monotonic %lld %lld boottime %lld %lld", &ms, &mn, &bs, &bn) == 4) {
+		*mono = (struct timespec){ .tv_sec = ms, .tv_nsec = mn };
+		*boot = (struct timespec){ .tv_sec = bs, .tv_nsec = bn };
+	}
+}
+
+/* saved - (now - offset) */
+static struct timespec offset_for(clockid_t clock, const struct timespec *saved,
+				  const struct timespec *offset)
+{
+	struct timespec now, d;
+
+	clock_gettime(clock, &now);
+	d.tv_sec = saved->tv_sec - now.tv_sec + offset->tv_sec;
+	d.tv_nsec = saved->tv_nsec - now.tv_nsec + offset->tv_nsec;
+	for (; d.tv_nsec < 0; d.tv_nsec += NSEC)
+		d.tv_sec--;
+	for (; d.tv_nsec >= NSEC; d.tv_nsec -= NSEC)
+		d.tv_sec++;
+	return d;
+}
+
+int engine_set_clocks(struct engine_restore *r, struct ck_err *err)
+{
+	struct timespec mono, boot;
+	char text[160];
+	int rc = 0;
+
+	if (!r->has_clocks)
+		return 0;
+	current_offsets(&mono, &boot);
+	if (unshare(CLONE_NEWTIME) < 0) {
+		rc = -errno;
+	} else {
+		mono = offset_for(CLOCK_MONOTONIC, &r->monotonic, &mono);
+		boot = offset_for(CLOCK_BOOTTIME, &r->boottime, &boot);
+		snprintf(text, sizeof(text), "monotonic %lld %ld\nboottime %lld %ld\n",
+			 (long long)mono.tv_sec, mono.tv_nsec, (long long)boot.tv_sec,
+			 boot.tv_nsec);
+		rc = write_proc(0, "timens_offsets", text);
+		if (rc < 0)
+			return ck_fail(err, CK_ERR_HOST, rc, "cannot set the job's clocks");
+	}
+	if (rc < 0)
+		engine_note(r, "the job's monotonic clock jumps: no time namespace (%s)",
+			    strerror(-rc));
+	return 0;
+}
