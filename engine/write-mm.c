@@ -94,13 +94,18 @@ static int make_vmas(const struct engine_dump *d, const struct engine_task *t, M
 	return 0;
 }
 
+/* Without the closing AT_NULL pair, which the kernel sees to: CRIU takes 44 words at most. */
 static int make_auxv(const struct engine_task *t, MmEntry *mm)
 {
-	mm->mm_saved_auxv = calloc(t->n_auxv ? t->n_auxv : 1, sizeof(*mm->mm_saved_auxv));
+	size_t n = t->n_auxv;
+
+	while (n >= 2 && t->auxv[n - 2] == 0)
+		n -= 2;
+	mm->mm_saved_auxv = calloc(n + 1, sizeof(*mm->mm_saved_auxv));
 	if (!mm->mm_saved_auxv)
 		return -ENOMEM;
-	memcpy(mm->mm_saved_auxv, t->auxv, t->n_auxv * sizeof(*t->auxv));
-	mm->n_mm_saved_auxv = t->n_auxv;
+	memcpy(mm->mm_saved_auxv, t->auxv, n * sizeof(*t->auxv));
+	mm->n_mm_saved_auxv = n;
 	return 0;
 }
 
