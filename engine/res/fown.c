@@ -139,8 +139,8 @@ void res_fown_plan(const struct engine_restore *r, const struct engine_rtask *t)
 
 		if (!who || who != t)
 			continue;
-		owner = (struct f_owner_ex) { .type = (enum __pid_type)o->pid_type,
-					      .pid = (pid_t)o->pid };
+		owner = (struct f_owner_ex){ .type = (enum __pid_type)o->pid_type,
+					     .pid = (pid_t)o->pid };
 		script_syscall(t->script, SCRIPT_OK, SYS_fcntl, (uint64_t)(r->res->base + f->slot),
 			       F_SETOWN_EX, script_data(t->script, &owner, sizeof(owner)), 0, 0, 0,
 			       "have signals of %s sent to %d", res_rfile_name(f), owner.pid);

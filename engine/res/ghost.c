@@ -52,7 +52,7 @@ static int add_ghost(struct engine_dump *d, struct res_file *f, bool mapped_only
 			return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot remember a file");
 		res->ghosts = g;
 		g = &res->ghosts[res->n_ghosts++];
-		*g = (struct res_ghost_src) { (uint32_t)res->n_ghosts, f, mapped_only };
+		*g = (struct res_ghost_src){ (uint32_t)res->n_ghosts, f, mapped_only };
 	}
 	f->ghost = g->id;
 	return 0;

@@ -72,7 +72,7 @@ static int load_files(struct engine_restore *r, struct ck_err *err)
 	for (size_t i = 0; i < res->files.n; i++) {
 		const FileEntry *fe = (const FileEntry *)res->files.m[i];
 
-		res->file[i] = (struct res_rfile) {
+		res->file[i] = (struct res_rfile){
 			.fe = fe, .slot = -1, .fd = -EBADF, .stdio = -1, .inherit = -1
 		};
 		if (fe->id == 0 || !is_complete(fe))

@@ -151,11 +151,11 @@ static int find_link(struct engine_dump *d, const struct engine_task *t, const s
 		f->st = st;
 		f->via = strdup("exe");
 	} else {
-		f->st = (struct stat) { .st_ino = m->inode,
-					.st_dev = makedev(m->dev_major, m->dev_minor),
-					.st_mode = S_IFREG | S_IRWXU,
-					.st_uid = t->status.uid[1],
-					.st_gid = t->status.gid[1] };
+		f->st = (struct stat){ .st_ino = m->inode,
+				       .st_dev = makedev(m->dev_major, m->dev_minor),
+				       .st_mode = S_IFREG | S_IRWXU,
+				       .st_uid = t->status.uid[1],
+				       .st_gid = t->status.gid[1] };
 	}
 	return res_ghost_add_mapped(d, f, err);
 }

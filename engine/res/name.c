@@ -80,12 +80,15 @@ bool res_name_strip_deleted(char *name)
 	return true;
 }
 
-static bool leads_to(const struct res_file *f, const char *name)
+/* 1 if the name leads to the file, 0 if not, -EACCES if we may not know. */
+static int leads_to(const struct res_file *f, const char *name)
 {
 	struct stat st;
+	int r = res_name_stat(f->task, name, &st);
 
-	return res_name_stat(f->task, name, &st) == 0 && st.st_ino == f->st.st_ino &&
-	       st.st_dev == f->st.st_dev;
+	if (r == -EACCES)
+		return r;
+	return r == 0 && st.st_ino == f->st.st_ino && st.st_dev == f->st.st_dev;
 }
 
 /* A file that was unlinked while open, and that its file system keeps under a name of its own: it
@@ -137,12 +140,20 @@ int res_name_look(struct engine_dump *d, struct res_file *f, const char *link, s
 		return ck_err_hint(err, r, "let the job close it before the dump");
 	}
 	if (f->st.st_nlink > 0 && !is_silly_renamed(f->name)) {
-		if (leads_to(f, f->name))
+		int r = leads_to(f, f->name);
+
+		/* Opened by somebody who may go where this user may not: it can only be given
+		 * again, as it was (take_callers() in reg.c). */
+		if (r == -EACCES && f->stdio >= 0) {
+			f->inherit = f->stdio;
 			return 0;
-		if (!res_name_strip_deleted(f->name))
+		}
+		if (r == 0 && !res_name_strip_deleted(f->name))
 			return fail_name(f, err);
-		if (leads_to(f, f->name))
-			return 0;
+		if (r == 0)
+			r = leads_to(f, f->name);
+		if (r != 0)
+			return r < 0 ? fail_name(f, err) : 0;
 	} else {
 		res_name_strip_deleted(f->name);
 	}

@@ -123,7 +123,7 @@ int res_need_path(struct engine_dump *d, const struct res_file *f, CkptPathRole 
 		p = grown ? need_new(f) : NULL;
 		if (!p)
 			return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot remember a path");
-		res->needs[res->n_needs++] = (struct res_need) { p, f };
+		res->needs[res->n_needs++] = (struct res_need){ p, f };
 	}
 	if (add_role(p, role) < 0)
 		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot remember a path");

@@ -334,7 +334,7 @@ int res_rpipe_get(struct engine_restore *r, uint32_t id, bool fifo, struct res_r
 	p = grown ? calloc(1, sizeof(*p)) : NULL;
 	if (!p)
 		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot remember a pipe");
-	*p = (struct res_rpipe) { .id = id, .fifo = fifo, .end = { -EBADF, -EBADF } };
+	*p = (struct res_rpipe){ .id = id, .fifo = fifo, .end = { -EBADF, -EBADF } };
 	res->pipes[res->n_pipes++] = p;
 	*ret = p;
 	return find_data(r, p, err);

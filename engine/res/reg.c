@@ -15,6 +15,7 @@
 
 #include "base/auto.h"
 #include "base/elf.h"
+#include "base/fd.h"
 #include "engine/res/res.h"
 
 /* ---- dump ---- */
@@ -101,6 +102,9 @@ static int reg_dump(struct engine_dump *d, struct res_file *f, struct ck_err *er
 
 static int reg_needs(struct engine_dump *d, struct res_file *f, struct ck_err *err)
 {
+	/* Its path says nothing to this user, who can only be given it. */
+	if (f->inherit >= 0)
+		return res_need_inherit(d, f->inherit, err);
 	return res_need_path(d, f, CKPT_PATH_ROLE__CKPT_PATH_FD, err);
 }
 
@@ -278,16 +282,26 @@ static int open_flags(const struct res_rfile *f, uint32_t flags)
 	return (int)flags & keep;
 }
 
-/* A descriptor that the user may not open again, such as a log of root's: if the caller has the
- * same file on the same standard descriptor, that one is meant. */
+static bool is_callers(const RegFileEntry *reg, int n)
+{
+	CK_AUTO(free) char *link = NULL;
+	struct stat st, own;
+	char path[40];
+
+	if (stat(reg->name, &st) == 0)
+		return fstat(n, &own) == 0 && st.st_dev == own.st_dev && st.st_ino == own.st_ino;
+	/* Where it can't even be looked at, its name has to do. */
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", n);
+	return ck_readlink_at(AT_FDCWD, path, &link) == 0 && strcmp(link, reg->name) == 0;
+}
+
+/* A file that the user may not open again, such as a log of root's: if the caller has it as the
+ * same standard descriptor, that one is meant. */
 static int take_callers(const struct res_rfile *f, const RegFileEntry *reg, int *ret_fd)
 {
-	struct stat st, own;
 	int fd;
 
-	if (f->stdio < 0 || fstat(f->stdio, &own) < 0 || stat(reg->name, &st) < 0)
-		return -ENOENT;
-	if (st.st_dev != own.st_dev || st.st_ino != own.st_ino)
+	if (f->stdio < 0 || !is_callers(reg, f->stdio))
 		return -ENOENT;
 	if (((uint32_t)fcntl(f->stdio, F_GETFL) & O_ACCMODE) != (reg->flags & O_ACCMODE))
 		return -ENOENT;

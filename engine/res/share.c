@@ -187,7 +187,7 @@ int res_share(struct engine_dump *d, struct ck_err *err)
 		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot sort %zu descriptors", n);
 	for (size_t i = 0; i < d->n_tasks; i++)
 		for (size_t j = 0; j < d->tasks[i]->n_fds; j++, k++)
-			s[k] = (struct sharer) { .fd = &d->tasks[i]->fds[j], .order = k };
+			s[k] = (struct sharer){ .fd = &d->tasks[i]->fds[j], .order = k };
 	qsort(s, n, sizeof(*s), by_looks);
 	for (size_t i = 0; i < n; i = k) {
 		k = i + 1;

@@ -268,8 +268,8 @@ void res_tty_plan(const struct engine_restore *r, const struct engine_rtask *t)
 		if (!m)
 			continue;
 		done = e->tty_info_id;
-		k = (struct kernel_termios) { m->c_iflag, m->c_oflag,         m->c_cflag,
-					      m->c_lflag, (uint8_t)m->c_line, { 0 } };
+		k = (struct kernel_termios){ m->c_iflag, m->c_oflag,         m->c_cflag,
+					     m->c_lflag, (uint8_t)m->c_line, { 0 } };
 		for (size_t c = 0; c < sizeof(k.cc); c++)
 			k.cc[c] = (uint8_t)m->c_cc[c];
 		script_syscall(t->script, SCRIPT_ANY, SYS_ioctl, (uint64_t)(r->res->base + f->slot),

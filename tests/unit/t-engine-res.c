@@ -1,0 +1,786 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Descriptors, directories and locks of a small job, dumped and restored without its memory. */
+#include <poll.h>
+#include <pty.h>
+#include <sys/file.h>
+#include <sys/ioctl.h>
+#include <sys/sysmacros.h>
+
+#include "tests/unit/res-job.h"
+
+static off_t offset(int fd)
+{
+	return lseek(fd, 0, SEEK_CUR);
+}
+
+static bool is_open(int fd)
+{
+	return fcntl(fd, F_GETFD) >= 0;
+}
+
+/* ---- files ---- */
+
+static void files_make(int task)
+{
+	(void)task;
+	job_open(3, "rw", O_RDWR, "hello world");
+	JOB_CHECK(lseek(3, 6, SEEK_SET) == 6);
+	job_open(4, "log", O_WRONLY | O_APPEND | O_CLOEXEC, "line\n");
+	JOB_CHECK(write(4, "more\n", 5) == 5);
+	job_open(200, "ro", O_RDONLY | O_NONBLOCK, "read me");
+	JOB_CHECK(lseek(200, 3, SEEK_SET) == 3);
+	job_move(open("/dev/zero", O_RDWR), 7);
+	job_move(open("/dev/urandom", O_RDONLY), 8);
+	job_move(open("/dev/full", O_WRONLY | O_CLOEXEC), 9);
+	JOB_CHECK(fcntl(9, F_SETFD, FD_CLOEXEC) == 0);
+	job_move(open(job_dir, O_RDONLY | O_DIRECTORY), 10);
+	job_move(open(job_path("ro"), O_PATH), 11);
+	job_open(12, "odd (deleted)", O_RDWR, "odd");
+	job_open(13, "new\nline", O_RDONLY, "newline");
+	job_open(14, "private", O_RDWR | O_SYNC, "x");
+	JOB_CHECK(fchmod(14, 0600) == 0);
+	JOB_CHECK(symlink("ro", job_path("link")) == 0);
+	job_move(open(job_path("link"), O_PATH | O_NOFOLLOW), 15);
+}
+
+static void files_verify(int task)
+{
+	struct stat st;
+	char buf[32] = "";
+
+	(void)task;
+	JOB_CHECK(offset(3) == 6 && read(3, buf, 31) == 5 && !strcmp(buf, "world"));
+	JOB_CHECK((fcntl(3, F_GETFL) & O_ACCMODE) == O_RDWR && fcntl(3, F_GETFD) == 0);
+	JOB_CHECK(fcntl(4, F_GETFD) == FD_CLOEXEC && (fcntl(4, F_GETFL) & O_APPEND));
+	JOB_CHECK(write(4, "end\n", 4) == 4);
+	JOB_CHECK(fstat(4, &st) == 0 && st.st_size == 14);
+	JOB_CHECK(offset(200) == 3 && (fcntl(200, F_GETFL) & O_NONBLOCK));
+	JOB_CHECK(read(7, buf, 5) == 5 && !memcmp(buf, "\0\0\0\0\0", 5));
+	JOB_CHECK(fstat(8, &st) == 0 && minor(st.st_rdev) == 9);
+	JOB_CHECK(write(9, "x", 1) == -1 && errno == ENOSPC && fcntl(9, F_GETFD) == FD_CLOEXEC);
+	JOB_CHECK(fstat(10, &st) == 0 && S_ISDIR(st.st_mode));
+	JOB_CHECK(fcntl(11, F_GETFL) & O_PATH);
+	JOB_CHECK(fstat(12, &st) == 0 && st.st_size == 3 && st.st_nlink == 1);
+	JOB_CHECK(pread(13, buf, 7, 0) == 7 && !memcmp(buf, "newline", 7));
+	JOB_CHECK((fcntl(14, F_GETFL) & O_SYNC) == O_SYNC && !(fcntl(14, F_GETFL) & O_NONBLOCK));
+	JOB_CHECK(fstat(15, &st) == 0 && S_ISLNK(st.st_mode));
+	for (int fd = 3; fd < 400; fd++)
+		JOB_CHECK(is_open(fd) ==
+			  (fd == 3 || fd == 4 || (fd >= 7 && fd <= 15) || fd == 200));
+}
+
+START_TEST(files)
+{
+	job_cycle(&(struct job){ .n_tasks = 1, .make = files_make, .verify = files_verify });
+}
+END_TEST
+
+/* ---- what is shared stays shared, and nothing else is ---- */
+
+static void sharing_make(int task)
+{
+	if (task > 0) {
+		JOB_CHECK(dup2(3, 20 + task) == 20 + task);
+		return;
+	}
+	job_open(3, "a", O_RDWR, "0123456789");
+	job_move(open(job_path("a"), O_RDWR), 4);
+	JOB_CHECK(dup2(4, 5) == 5);
+	JOB_CHECK(fcntl(5, F_SETFD, FD_CLOEXEC) == 0);
+	job_move(open(job_path("a"), O_RDWR | O_APPEND), 6);
+}
+
+static void sharing_verify(int task)
+{
+	if (task == 0) {
+		JOB_CHECK(lseek(3, 7, SEEK_SET) == 7);
+		JOB_CHECK(offset(4) == 0 && offset(5) == 0);
+		JOB_CHECK(lseek(5, 2, SEEK_SET) == 2 && offset(4) == 2);
+		JOB_CHECK(fcntl(5, F_GETFD) == FD_CLOEXEC && fcntl(4, F_GETFD) == 0);
+		JOB_CHECK(fcntl(3, F_SETFL, O_NONBLOCK) == 0);
+		job_step_done(1);
+		job_step_wait(2);
+		JOB_CHECK(offset(3) == 9);
+		return;
+	}
+	job_step_wait(1);
+	if (task == 1)
+		job_step_wait(2);
+	JOB_CHECK(offset(20 + task) == (task == 2 ? 7 : 9));
+	JOB_CHECK(fcntl(20 + task, F_GETFL) & O_NONBLOCK);
+	JOB_CHECK(!(fcntl(4, F_GETFL) & O_NONBLOCK) && offset(4) == 2);
+	if (task == 2) {
+		JOB_CHECK(lseek(3, 9, SEEK_SET) == 9);
+		job_step_done(2);
+	}
+}
+
+START_TEST(sharing)
+{
+	job_cycle(&(struct job){ .n_tasks = 3, .make = sharing_make, .verify = sharing_verify });
+}
+END_TEST
+
+/* ---- pipes ---- */
+
+static void pipes_make(int task)
+{
+	char big[70000];
+	int p[2];
+
+	(void)task;
+	memset(big, 'b', sizeof(big));
+	JOB_CHECK(pipe(p) == 0);
+	job_move(p[1], 41);
+	job_move(p[0], 40);
+	JOB_CHECK(fcntl(41, F_SETPIPE_SZ, 1 << 17) == 1 << 17);
+	JOB_CHECK(write(41, big, sizeof(big)) == sizeof(big));
+	/* nobody writes any more */
+	JOB_CHECK(pipe2(p, O_CLOEXEC | O_NONBLOCK) == 0);
+	JOB_CHECK(write(p[1], "last", 4) == 4);
+	close(p[1]);
+	JOB_CHECK(dup3(p[0], 42, O_CLOEXEC) == 42);
+	close(p[0]);
+	/* nobody reads any more */
+	JOB_CHECK(pipe(p) == 0);
+	close(p[0]);
+	job_move(p[1], 43);
+	/* packets */
+	JOB_CHECK(pipe2(p, O_DIRECT) == 0);
+	job_move(p[1], 45);
+	job_move(p[0], 44);
+	JOB_CHECK(write(45, "one", 3) == 3 && write(45, "three", 5) == 5);
+	/* opened again: another description of the same end */
+	job_move(open("/proc/self/fd/40", O_RDONLY | O_NONBLOCK), 46);
+	/* empty, small and both ways */
+	JOB_CHECK(pipe(p) == 0);
+	JOB_CHECK(fcntl(p[1], F_SETPIPE_SZ, 4096) == 4096);
+	job_move(open("/proc/self/fd/3", O_RDWR), 47);
+	close(3);
+	close(4);
+}
+
+static void pipes_verify(int task)
+{
+	struct pollfd poll40 = { .fd = 40, .events = POLLIN };
+	char buf[70001];
+	int n = 0;
+
+	(void)task;
+	JOB_CHECK(ioctl(40, FIONREAD, &n) == 0 && n == 70000);
+	JOB_CHECK(fcntl(40, F_GETPIPE_SZ) == 1 << 17);
+	JOB_CHECK(read(46, buf, 10) == 10 && (fcntl(46, F_GETFL) & O_NONBLOCK));
+	JOB_CHECK(!(fcntl(40, F_GETFL) & O_NONBLOCK) && !(fcntl(41, F_GETFL) & O_NONBLOCK));
+	for (int left = 69990; left > 0; left -= n) {
+		n = (int)read(40, buf, sizeof(buf));
+		JOB_CHECK(n > 0);
+		for (int i = 0; i < n; i++)
+			JOB_CHECK(buf[i] == 'b');
+	}
+	JOB_CHECK(write(41, "x", 1) == 1 && read(40, buf, 10) == 1 && buf[0] == 'x');
+	JOB_CHECK(poll(&poll40, 1, 0) == 0);
+	close(41);
+	JOB_CHECK(poll(&poll40, 1, 0) == 1 && (poll40.revents & POLLHUP));
+	JOB_CHECK(read(42, buf, 10) == 4 && !memcmp(buf, "last", 4) && read(42, buf, 10) == 0);
+	JOB_CHECK((fcntl(42, F_GETFL) & O_NONBLOCK) && fcntl(42, F_GETFD) == FD_CLOEXEC);
+	signal(SIGPIPE, SIG_IGN);
+	JOB_CHECK(write(43, "x", 1) == -1 && errno == EPIPE);
+	JOB_CHECK(read(44, buf, 100) == 3 && !memcmp(buf, "one", 3));
+	JOB_CHECK(read(44, buf, 100) == 5 && !memcmp(buf, "three", 5));
+	JOB_CHECK((fcntl(45, F_GETFL) & O_DIRECT) && fcntl(45, F_GETPIPE_SZ) == 65536);
+	JOB_CHECK(fcntl(47, F_GETPIPE_SZ) == 4096);
+	JOB_CHECK(write(47, "rt", 2) == 2 && read(47, buf, 9) == 2);
+}
+
+START_TEST(pipes)
+{
+	job_cycle(&(struct job){ .n_tasks = 1, .make = pipes_make, .verify = pipes_verify });
+}
+END_TEST
+
+/* The job's own pipes are as they were after a dump: nothing was read, no end added. */
+START_TEST(pipes_untouched)
+{
+	const struct job j = { .n_tasks = 1, .make = pipes_make, .verify = pipes_verify };
+	CK_AUTO(fd) int pidfd = -EBADF;
+	CK_AUTO(fd) int fd = -EBADF;
+	struct job_dump jd;
+	char buf[10];
+	int n = 0;
+
+	ck_assert_int_eq(job_dump(&j, &jd), 0);
+	job_dump_done(&jd);
+	pidfd = (int)syscall(SYS_pidfd_open, shared->pid[0], 0);
+	fd = (int)syscall(SYS_pidfd_getfd, pidfd, 40, 0);
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(ioctl(fd, FIONREAD, &n), 0);
+	ck_assert_int_eq(n, 70000);
+	close(fd);
+	fd = (int)syscall(SYS_pidfd_getfd, pidfd, 42, 0);
+	ck_assert_int_eq(read(fd, buf, sizeof(buf)), 4);
+	ck_assert_int_eq(read(fd, buf, sizeof(buf)), 0);
+	job_kill(&j);
+}
+END_TEST
+
+/* A pipe between two tasks. */
+static void pipeline_make(int task)
+{
+	int p[2];
+
+	if (task == 0) {
+		JOB_CHECK(pipe(p) == 0 && p[0] == 3 && p[1] == 4);
+		JOB_CHECK(write(4, "queued", 6) == 6);
+	} else {
+		close(4);
+	}
+}
+
+static void pipeline_verify(int task)
+{
+	char buf[32];
+
+	if (task == 0) {
+		close(3);
+		JOB_CHECK(write(4, "+new", 4) == 4);
+		close(4);
+		job_step_done(1);
+		return;
+	}
+	job_step_wait(1);
+	JOB_CHECK(!is_open(4));
+	JOB_CHECK(read(3, buf, sizeof(buf)) == 10 && !memcmp(buf, "queued+new", 10));
+	JOB_CHECK(read(3, buf, sizeof(buf)) == 0);
+}
+
+START_TEST(pipeline)
+{
+	job_cycle(&(struct job){ .n_tasks = 2, .make = pipeline_make, .verify = pipeline_verify });
+}
+END_TEST
+
+/* ---- pipes that lead out ---- */
+
+static int outer[2][2];
+
+static void outside_pipes(void)
+{
+	ck_assert_int_eq(pipe2(outer[0], O_CLOEXEC), 0);
+	ck_assert_int_eq(pipe2(outer[1], O_CLOEXEC), 0);
+}
+
+static void stdio_make(int task)
+{
+	(void)task;
+}
+
+static void stdio_outside(void)
+{
+	/* The job is forked from here, and its task 0 closes all but stdio. */
+	outside_pipes();
+	dup2(outer[0][0], 0);
+	dup2(outer[1][1], 1);
+	dup2(outer[1][1], 2);
+	close(outer[0][0]);
+	close(outer[1][1]);
+}
+
+static void stdio_caller(void)
+{
+	outside_pipes();
+	shared->value[0] = outer[0][1];
+	JOB_CHECK(write(outer[0][1], "to the job", 10) == 10);
+	dup2(outer[0][0], 0);
+	dup2(outer[1][1], 1);
+	dup2(outer[1][1], 2);
+}
+
+static void stdio_verify(int task)
+{
+	struct pollfd p = { .fd = 1 };
+	char buf[32];
+
+	(void)task;
+	JOB_CHECK(read(0, buf, sizeof(buf)) == 10 && !memcmp(buf, "to the job", 10));
+	JOB_CHECK(write(1, "out", 3) == 3 && write(2, "err", 3) == 3);
+	JOB_CHECK(poll(&p, 1, 0) == 0);
+	JOB_CHECK(fcntl(1, F_SETFL, O_NONBLOCK) == 0 && (fcntl(2, F_GETFL) & O_NONBLOCK));
+	JOB_CHECK(!is_open(3));
+}
+
+START_TEST(stdio_inherited)
+{
+	struct job j = { .n_tasks = 1,
+			 .make = stdio_make,
+			 .outside = stdio_outside,
+			 .caller = stdio_caller,
+			 .verify = stdio_verify };
+	struct job_dump jd;
+
+	ck_assert_int_eq(job_dump(&j, &jd), 0);
+	ck_assert_uint_eq(jd.d.needs.n_inherited, 2);
+	ck_assert_uint_eq(jd.d.needs.inherited[0], 0);
+	ck_assert_uint_eq(jd.d.needs.inherited[1], 1);
+	job_kill(&j);
+	ck_assert_msg(job_restore(&j, &jd) == 0, "%s", shared->failure);
+	job_dump_done(&jd);
+}
+END_TEST
+
+static void elsewhere_outside(void)
+{
+	outside_pipes();
+	for (int i = 0; i < 3; i++)
+		dup2(i ? open("/dev/null", O_RDWR) : outer[0][1], i);
+}
+
+static void elsewhere_make(int task)
+{
+	(void)task;
+	/* Descriptor 3 is a pipe that is not standard input or output. */
+	job_move(0, 3);
+	job_move(open("/dev/null", O_RDWR), 0);
+}
+
+START_TEST(pipe_elsewhere_refused)
+{
+	struct job j = { .n_tasks = 1, .make = elsewhere_make, .outside = elsewhere_outside };
+
+	job_refused(&j, "fd 3");
+	ck_assert_int_eq(job_err.kind, CK_ERR_REFUSED);
+	ck_assert_ptr_nonnull(strstr(job_err.what, "outside of the job"));
+}
+END_TEST
+
+/* Standard output to a file that this user may not open again (root may anyway). */
+static void forbidden_outside(void)
+{
+	int fd = open(job_path("log"), O_WRONLY | O_APPEND | O_CREAT, 0600);
+	int null = open("/dev/null", O_RDWR);
+
+	dup2(null, 0);
+	dup2(fd, 1);
+	dup2(null, 2);
+	fchmod(fd, 0);
+	close(fd);
+	close(null);
+}
+
+static void forbidden_caller(void)
+{
+	JOB_CHECK(chmod(job_path("log"), 0600) == 0);
+	forbidden_outside();
+}
+
+static void forbidden_verify(int task)
+{
+	struct stat st, own;
+
+	(void)task;
+	JOB_CHECK(write(1, "x", 1) == 1);
+	JOB_CHECK(stat(job_path("log"), &st) == 0 && fstat(1, &own) == 0);
+	JOB_CHECK(st.st_ino == own.st_ino && st.st_size == 1);
+}
+
+START_TEST(stdio_forbidden)
+{
+	struct job j = { .n_tasks = 1,
+			 .make = stdio_make,
+			 .outside = forbidden_outside,
+			 .caller = forbidden_caller,
+			 .verify = forbidden_verify };
+	struct job_dump jd;
+
+	ck_assert_int_eq(job_dump(&j, &jd), 0);
+	ck_assert_uint_eq(jd.d.needs.n_inherited, 0);
+	job_kill(&j);
+	ck_assert_msg(job_restore(&j, &jd) == 0, "%s", shared->failure);
+	job_dump_done(&jd);
+}
+END_TEST
+
+/* The same in a directory where this user may not look. */
+static void unreachable_outside(void)
+{
+	int fd, null = open("/dev/null", O_RDWR);
+
+	ck_assert_int_eq(mkdir(job_path("dir"), 0700), 0);
+	fd = open(job_path("dir/log"), O_WRONLY | O_APPEND | O_CREAT, 0600);
+	dup2(null, 0);
+	dup2(fd, 1);
+	dup2(null, 2);
+	chmod(job_path("dir"), 0);
+	close(fd);
+	close(null);
+}
+
+static void unreachable_caller(void)
+{
+	int fd;
+
+	JOB_CHECK(chmod(job_path("dir"), 0700) == 0);
+	fd = open(job_path("dir/log"), O_WRONLY | O_APPEND);
+	JOB_CHECK(dup2(fd, 1) == 1 && chmod(job_path("dir"), 0) == 0);
+}
+
+static void unreachable_verify(int task)
+{
+	struct stat st;
+
+	(void)task;
+	JOB_CHECK(write(1, "x", 1) == 1 && fstat(1, &st) == 0 && st.st_size == 1);
+	JOB_CHECK(chmod(job_path("dir"), 0700) == 0);
+}
+
+START_TEST(stdio_unreachable)
+{
+	struct job j = { .n_tasks = 1,
+			 .make = stdio_make,
+			 .outside = unreachable_outside,
+			 .caller = unreachable_caller,
+			 .verify = unreachable_verify };
+	struct job_dump jd;
+
+	ck_assert_int_eq(job_dump(&j, &jd), 0);
+	ck_assert_uint_eq(jd.d.needs.n_inherited, geteuid() == 0 ? 0 : 1);
+	job_kill(&j);
+	ck_assert_msg(job_restore(&j, &jd) == 0, "%s", shared->failure);
+	job_dump_done(&jd);
+}
+END_TEST
+
+/* ---- FIFOs ---- */
+
+static void fifo_make(int task)
+{
+	(void)task;
+	JOB_CHECK(mkfifo(job_path("fifo"), 0600) == 0);
+	job_move(open(job_path("fifo"), O_RDONLY | O_NONBLOCK), 3);
+	job_move(open(job_path("fifo"), O_WRONLY), 4);
+	JOB_CHECK(write(4, "in the fifo", 11) == 11);
+	JOB_CHECK(mkfifo(job_path("gone"), 0600) == 0);
+	job_move(open(job_path("gone"), O_RDWR), 5);
+	JOB_CHECK(write(5, "nameless", 8) == 8);
+	JOB_CHECK(unlink(job_path("gone")) == 0);
+}
+
+static void fifo_verify(int task)
+{
+	char buf[32];
+
+	(void)task;
+	JOB_CHECK(read(3, buf, sizeof(buf)) == 11 && !memcmp(buf, "in the fifo", 11));
+	JOB_CHECK((fcntl(3, F_GETFL) & O_NONBLOCK) && !(fcntl(4, F_GETFL) & O_NONBLOCK));
+	JOB_CHECK(read(3, buf, sizeof(buf)) == -1 && errno == EAGAIN);
+	close(4);
+	JOB_CHECK(read(3, buf, sizeof(buf)) == 0);
+	JOB_CHECK(read(5, buf, sizeof(buf)) == 8 && !memcmp(buf, "nameless", 8));
+}
+
+START_TEST(fifos)
+{
+	job_cycle(&(struct job){ .n_tasks = 1, .make = fifo_make, .verify = fifo_verify });
+}
+END_TEST
+
+/* ---- locks ---- */
+
+static void locks_make(int task)
+{
+	struct flock fl = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 2, .l_len = 3 };
+
+	if (task == 1) {
+		fl.l_start = 10;
+		fl.l_type = F_RDLCK;
+		JOB_CHECK(fcntl(4, F_SETLK, &fl) == 0);
+		return;
+	}
+	job_open(3, "flock", O_RDWR, "");
+	JOB_CHECK(flock(3, LOCK_EX) == 0);
+	job_open(4, "posix", O_RDWR, "");
+	JOB_CHECK(fcntl(4, F_SETLK, &fl) == 0);
+	job_open(5, "ofd", O_RDWR, "");
+	fl.l_len = 0;
+	JOB_CHECK(fcntl(5, F_OFD_SETLK, &fl) == 0);
+	JOB_CHECK(dup2(5, 6) == 6);
+}
+
+static short who_locks(int fd, int cmd, off_t start)
+{
+	struct flock fl = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = start, .l_len = 1 };
+
+	JOB_CHECK(fcntl(fd, cmd, &fl) == 0);
+	return fl.l_type;
+}
+
+static void locks_verify(int task)
+{
+	int fd;
+
+	if (task == 1) {
+		job_step_done(1);
+		job_step_wait(2);
+		return;
+	}
+	job_step_wait(1);
+	fd = open(job_path("flock"), O_RDWR);
+	JOB_CHECK(flock(fd, LOCK_SH | LOCK_NB) == -1 && errno == EWOULDBLOCK);
+	fd = open(job_path("ofd"), O_RDWR);
+	JOB_CHECK(who_locks(fd, F_OFD_GETLK, 1) == F_UNLCK);
+	JOB_CHECK(who_locks(fd, F_OFD_GETLK, 1 << 20) == F_WRLCK);
+	/* one's own lock is no hindrance, another task's is */
+	JOB_CHECK(who_locks(4, F_GETLK, 2) == F_UNLCK);
+	JOB_CHECK(who_locks(4, F_GETLK, 10) == F_RDLCK);
+	JOB_CHECK(who_locks(4, F_OFD_GETLK, 2) == F_WRLCK);
+	JOB_CHECK(who_locks(4, F_OFD_GETLK, 5) == F_UNLCK);
+	job_step_done(2);
+}
+
+START_TEST(locks)
+{
+	job_cycle(&(struct job){ .n_tasks = 2, .make = locks_make, .verify = locks_verify });
+}
+END_TEST
+
+static void lock_taken_make(int task)
+{
+	(void)task;
+	job_open(3, "flock", O_RDWR, "");
+	JOB_CHECK(flock(3, LOCK_EX) == 0);
+}
+
+START_TEST(lock_taken)
+{
+	struct job j = { .n_tasks = 1, .make = lock_taken_make, .verify = lock_taken_make };
+	CK_AUTO(fd) int fd = -EBADF;
+	struct job_dump jd;
+
+	ck_assert_int_eq(job_dump(&j, &jd), 0);
+	job_kill(&j);
+	fd = open(job_path("flock"), O_RDWR);
+	ck_assert_int_eq(flock(fd, LOCK_EX), 0);
+	ck_assert_int_eq(job_restore(&j, &jd), -1);
+	ck_assert_ptr_nonnull(strstr(shared->failure, "locked by somebody else"));
+	job_dump_done(&jd);
+}
+END_TEST
+
+/* ---- place in the file system ---- */
+
+static void place_make(int task)
+{
+	if (task == 0) {
+		JOB_CHECK(mkdir(job_path("cwd"), 0711) == 0);
+		JOB_CHECK(chdir(job_path("cwd")) == 0);
+		umask(027);
+	} else {
+		JOB_CHECK(mkdir(job_path("removed"), 0700) == 0);
+		JOB_CHECK(chdir(job_path("removed")) == 0);
+		JOB_CHECK(rmdir(job_path("removed")) == 0);
+		umask(0);
+	}
+}
+
+static void place_verify(int task)
+{
+	struct stat here, there;
+	char buf[PATH_MAX];
+
+	if (task == 0) {
+		JOB_CHECK(umask(0) == 027);
+		JOB_CHECK(getcwd(buf, sizeof(buf)) && !strcmp(buf, job_path("cwd")));
+		JOB_CHECK(stat(".", &here) == 0 && stat(job_path("cwd"), &there) == 0);
+		JOB_CHECK(here.st_ino == there.st_ino);
+	} else {
+		JOB_CHECK(umask(0) == 0);
+		JOB_CHECK(stat(".", &here) == 0 && S_ISDIR(here.st_mode));
+		JOB_CHECK(getcwd(buf, sizeof(buf)) == NULL && errno == ENOENT);
+		JOB_CHECK((here.st_mode & 0777) == 0700);
+	}
+}
+
+START_TEST(place)
+{
+	job_cycle(&(struct job){ .n_tasks = 2, .make = place_make, .verify = place_verify });
+}
+END_TEST
+
+static void chroot_make(int task)
+{
+	(void)task;
+	JOB_CHECK(mkdir(job_path("root"), 0755) == 0 && mkdir(job_path("root/in"), 0755) == 0);
+	job_open(3, "root/file", O_RDONLY, "inside");
+	JOB_CHECK(chroot(job_path("root")) == 0 && chdir("/in") == 0);
+}
+
+static void chroot_verify(int task)
+{
+	char buf[100];
+
+	(void)task;
+	JOB_CHECK(getcwd(buf, sizeof(buf)) && !strcmp(buf, "/in"));
+	JOB_CHECK(access("/file", R_OK) == 0 && access("/etc", F_OK) == -1);
+	JOB_CHECK(read(3, buf, 10) == 6);
+}
+
+START_TEST(changed_root)
+{
+	if (geteuid() != 0)
+		return;
+	job_cycle(&(struct job){ .n_tasks = 1, .make = chroot_make, .verify = chroot_verify });
+}
+END_TEST
+
+/* ---- terminals ---- */
+
+static int pty_master, pty_slave;
+
+static void tty_outside(void)
+{
+	struct termios t;
+
+	ck_assert_int_eq(openpty(&pty_master, &pty_slave, NULL, NULL, NULL), 0);
+	ck_assert_int_eq(tcgetattr(pty_slave, &t), 0);
+	t.c_lflag &= ~(tcflag_t)ECHO;
+	t.c_cc[VMIN] = 7;
+	ck_assert_int_eq(tcsetattr(pty_slave, TCSANOW, &t), 0);
+	for (int i = 0; i < 3; i++)
+		dup2(pty_slave, i);
+}
+
+static void tty_caller(void)
+{
+	JOB_CHECK(openpty(&pty_master, &pty_slave, NULL, NULL, NULL) == 0);
+	/* Only standard error is a terminal here. */
+	JOB_CHECK(dup2(open("/dev/null", O_RDWR), 0) == 0 && dup2(0, 1) == 1);
+	JOB_CHECK(dup2(pty_slave, 2) == 2);
+}
+
+static void tty_verify(int task)
+{
+	struct termios t;
+
+	(void)task;
+	for (int i = 0; i < 3; i++)
+		JOB_CHECK(isatty(i) && (fcntl(i, F_GETFL) & O_ACCMODE) == O_RDWR);
+	JOB_CHECK(tcgetattr(0, &t) == 0 && !(t.c_lflag & ECHO) && t.c_cc[VMIN] == 7);
+}
+
+START_TEST(terminal)
+{
+	struct job j = { .n_tasks = 1,
+			 .dump_flags = ENGINE_DUMP_SHELL_JOB,
+			 .restore_flags = ENGINE_RESTORE_SHELL_JOB,
+			 .make = stdio_make,
+			 .outside = tty_outside,
+			 .caller = tty_caller,
+			 .verify = tty_verify };
+	struct job_dump jd;
+
+	ck_assert_int_eq(job_dump(&j, &jd), 0);
+	ck_assert(jd.d.needs.has_terminal && jd.d.needs.terminal);
+	job_kill(&j);
+	ck_assert_msg(job_restore(&j, &jd) == 0, "%s", shared->failure);
+	j.restore_flags = 0;
+	ck_assert_int_lt(job_restore(&j, &jd), 0);
+	ck_assert_ptr_nonnull(strstr(job_err.hint, "--shell-job"));
+	job_dump_done(&jd);
+}
+END_TEST
+
+START_TEST(terminal_refused)
+{
+	struct job j = { .n_tasks = 1, .make = stdio_make, .outside = tty_outside };
+
+	job_refused(&j, "cannot dump a terminal (/dev/pts/");
+	ck_assert_ptr_nonnull(strstr(job_err.hint, "--shell-job"));
+}
+END_TEST
+
+/* ---- signals from descriptors ---- */
+
+static void fown_make(int task)
+{
+	struct f_owner_ex o = { .type = F_OWNER_PID, .pid = getpid() };
+	int p[2];
+
+	(void)task;
+	JOB_CHECK(pipe(p) == 0);
+	JOB_CHECK(fcntl(3, F_SETSIG, SIGUSR2) == 0);
+	JOB_CHECK(fcntl(4, F_SETOWN_EX, &o) == 0);
+}
+
+START_TEST(signal_owner)
+{
+	struct job j = { .n_tasks = 1, .make = fown_make };
+	struct job_restore *jr = calloc(1, sizeof(*jr));
+	const struct script *s = &jr->script[0];
+	const struct f_owner_ex *o = NULL;
+	struct job_dump jd;
+	int fd;
+
+	ck_assert_int_eq(job_dump(&j, &jd), 0);
+	job_kill(&j);
+	ck_assert_int_eq(job_load(&j, &jd, jr), 0);
+	ck_assert_int_eq(res_plan(&jr->r, &jr->tasks[0], &job_err), 0);
+	for (size_t i = 0; i < s->n; i++)
+		if (s->op[i].nr == SYS_fcntl && s->op[i].a[1] == F_SETOWN_EX)
+			o = (const struct f_owner_ex *)(uintptr_t)s->op[i].a[2];
+	ck_assert_ptr_nonnull(o);
+	ck_assert_int_eq(o->pid, shared->pid[0]);
+	ck_assert_int_eq(o->type, F_OWNER_PID);
+	ck_assert_int_eq(res_open(&jr->r, &job_err), 0);
+	fd = -1;
+	for (size_t i = 0; i < res_count(&jr->r); i++)
+		if (fcntl(res_base(&jr->r) + (int)i, F_GETSIG) == SIGUSR2)
+			fd = res_base(&jr->r) + (int)i;
+	ck_assert_int_ge(fd, 0);
+	job_restore_done(jr);
+	ck_assert_int_eq(fcntl(fd, F_GETFD), -1);
+	job_dump_done(&jd);
+	free(jr);
+}
+END_TEST
+
+static Suite *res_suite(void)
+{
+	const TTest *const tests[] = {
+		files,
+		sharing,
+		pipes,
+		pipes_untouched,
+		pipeline,
+		stdio_inherited,
+		pipe_elsewhere_refused,
+		stdio_forbidden,
+		stdio_unreachable,
+		fifos,
+		locks,
+		lock_taken,
+		place,
+		changed_root,
+		terminal,
+		terminal_refused,
+		signal_owner,
+	};
+	Suite *s = suite_create("engine/res");
+	TCase *c = tcase_create("all");
+
+	tcase_set_timeout(c, 60);
+	tcase_add_checked_fixture(c, job_setup, job_teardown);
+	for (size_t i = 0; i < CK_ARRAY_SIZE(tests); i++)
+		tcase_add_test(c, tests[i]);
+	suite_add_tcase(s, c);
+	return s;
+}
+
+int main(void)
+{
+	SRunner *r = srunner_create(res_suite());
+	int failed;
+
+	srunner_run_all(r, CK_ENV);
+	failed = srunner_ntests_failed(r);
+	srunner_free(r);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
