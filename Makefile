@@ -100,6 +100,20 @@ $(B)/tests/unit/%: tests/unit/%.c $(B)/libckpt.a
 	$(Q)mkdir -p $(@D) && $(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MMD -MP $(shell pkg-config --cflags check) \
 		-o $@ $< $(B)/libckpt.a $(LDLIBS) $(shell pkg-config --libs check)
 
+# Parsers under libFuzzer, FUZZ_SECONDS each; what it found stays in $(B)-fuzz/corpus.
+FUZZ := $(patsubst %.c,$(B)/%,$(wildcard tests/fuzz/*.c))
+FUZZ_SECONDS ?= 60
+$(B)/tests/fuzz/%: tests/fuzz/%.c $(B)/libckpt.a
+	$(call say,FUZZER,$@)
+	$(Q)mkdir -p $(@D) && $(CC) $(CPPFLAGS) $(ALL_CFLAGS) -fsanitize=fuzzer -o $@ $< $(B)/libckpt.a $(LDLIBS)
+.PHONY: fuzz fuzz-run
+fuzz:
+	$(Q)$(MAKE) --no-print-directory CC=clang B=$(B)-fuzz \
+		SANITIZE='-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined -Wno-error' fuzz-run
+fuzz-run: $(FUZZ)
+	$(Q)for t in $(FUZZ); do c=$(B)/corpus/$${t##*/}; mkdir -p $$c && \
+		$$t -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=1024 -artifact_prefix=$(B)/ $$c || exit 1; done
+
 # What the tests run and use: jobs, a preloaded library, tools. None of them is linked with ckpt.
 TEST_CFLAGS = -std=gnu17 -D_GNU_SOURCE $(WARN) -O2 -g -pthread -MMD -MP
 $(B)/tests/jobs/%: tests/jobs/%.c

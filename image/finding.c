@@ -42,7 +42,7 @@ fail:
 }
 
 /* A text that memory didn't suffice for stays empty: the finding's status still stands. */
-static void set_text(char **text, const char *fmt, va_list ap)
+static void __attribute__((format(printf, 2, 0))) set_text(char **text, const char *fmt, va_list ap)
 {
 	char *s = NULL;
 
