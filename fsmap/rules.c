@@ -53,16 +53,19 @@ static void add_who(struct finding *f, const CkptNeedPath *need)
 		finding_evidence(f, "%s", need->who);
 }
 
-/* "rsync -a HOST:PATH PATH", or words where the host isn't known */
+/* "rsync -a HOST:PATH PATH", or words where the host isn't known, or is this one. */
 static void remedy_copy(const struct rule_input *in, struct finding *f, const char *path, bool dir)
 {
 	CK_AUTO(strbuf) struct ck_strbuf b = CK_STRBUF_INIT;
-	const char *host = source_host(in);
+	const char *host = source_host(in), *here = in->target->hostname;
 
 	fsmap_quote(&b, path);
 	if (!ck_strbuf_ok(&b))
 		return;
-	if (host && dir)
+	if (host && here && !strcmp(host, here))
+		finding_remedy(f, "put %s back as it was when the image was made",
+			       ck_strbuf_str(&b));
+	else if (host && dir)
 		finding_remedy(f, "mkdir -p %s && rsync -a %s:%s/ %s/", ck_strbuf_str(&b), host,
 			       ck_strbuf_str(&b), ck_strbuf_str(&b));
 	else if (host)

@@ -154,7 +154,7 @@ static int print(FILE *out, struct json_object *o, struct ck_err *err)
 
 	if (!s)
 		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot make JSON");
-	if (fprintf(out, "%s\n", s) < 0)
+	if (fprintf(out, "%s\n", s) < 0 || fflush(out) != 0)
 		return ck_fail(err, CK_ERR_SYS, -EIO, "cannot write JSON");
 	return 0;
 }

@@ -136,7 +136,7 @@ int report_verdict_text(FILE *out, const struct verdict *v, unsigned int flags, 
 	}
 	if (left_out)
 		fprintf(out, "  ... and %zu more; --format json has them all\n", left_out);
-	if (ferror(out))
+	if (fflush(out) != 0 || ferror(out))
 		return ck_fail(err, CK_ERR_SYS, -EIO, "cannot write the report");
 	return 0;
 }

@@ -1,0 +1,289 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: Apache-2.0
+# ckpt check on the image of a real job. $CKPT is the binary. Each test spoils the host in one way, looks at
+# the verdict, follows the remedy to the letter where it is a command, and checks again.
+
+setup_file() {
+	export JOB=$BATS_FILE_TMPDIR/job IMG=$BATS_FILE_TMPDIR/img
+	mkdir -m 750 "$JOB" "$JOB/in" "$JOB/out" "$JOB/cwd"
+	head -c 5000 /dev/urandom >"$JOB/in/data"
+	mkfifo -m 600 "$JOB/out/fifo"
+	# Nothing of the test harness may stay open in the job.
+	bash -c '
+		for f in /proc/$$/fd/*; do
+			n=${f##*/}
+			[ "$n" -le 2 ] || eval "exec $n>&-"
+		done
+		cd "$JOB/cwd"
+		exec 4<"$JOB/in/data" 5<>"$JOB/out/fifo" 6>>"$JOB/out/append"
+		exec setsid sleep 1000' </dev/null >"$JOB/out/log" 2>"$JOB/out/err" &
+	local pid=$!
+	for _ in {1..100}; do
+		[ "$(cat "/proc/$pid/comm")" != sleep ] || break
+		sleep 0.05
+	done
+	echo some output >>"$JOB/out/log"
+	"$CKPT" dump -t "$pid" --image "$IMG"
+	cp -a "$JOB" "$BATS_FILE_TMPDIR/saved"
+}
+
+setup() {
+	ROOT=$(cd "$BATS_TEST_DIRNAME/../.." && pwd)
+	cd "$BATS_TEST_TMPDIR"
+}
+
+teardown() {
+	chmod -R u+rwx "$JOB"
+	rm -rf "$JOB"
+	cp -a "$BATS_FILE_TMPDIR/saved" "$JOB"
+}
+
+check() {
+	run "$CKPT" check --image "$IMG" "$@"
+	echo "$output"
+}
+
+# The remedy of the only finding, as a command.
+remedy() {
+	sed -n 's/^ *remedy *//p' <<<"$output"
+}
+
+@test "a healthy image on the host where it was made" {
+	check
+	[ "$status" -eq 0 ]
+	[ "${#lines[@]}" -eq 1 ]
+	[[ "$output" =~ "compatible" ]]
+}
+
+@test "an input with other contents" {
+	printf x | dd of="$JOB/in/data" bs=1 seek=2500 conv=notrunc status=none
+	check
+	[ "$status" -eq 20 ]
+	[[ "$output" =~ "[fs.file.changed]: $JOB/in/data" ]]
+	[[ "$output" =~ "XXH64" ]]
+	cp -p "$BATS_FILE_TMPDIR/saved/in/data" "$JOB/in/data"
+	check
+	[ "$status" -eq 0 ]
+}
+
+@test "an input that was touched, and one that grew" {
+	touch "$JOB/in/data"
+	check
+	[ "$status" -eq 0 ]
+	echo more >>"$JOB/in/data"
+	check
+	[ "$status" -eq 0 ]
+	head -c 100 "$BATS_FILE_TMPDIR/saved/in/data" >"$JOB/in/data"
+	check
+	[ "$status" -eq 20 ]
+	[[ "$output" =~ "5000 bytes" ]]
+	[[ "$output" =~ "100 bytes" ]]
+}
+
+@test "an output that went on" {
+	echo and on >>"$JOB/out/log"
+	check
+	[ "$status" -eq 20 ]
+	[[ "$output" =~ "[fs.file.changed]: $JOB/out/log" ]]
+	eval "$(remedy)"
+	check
+	[ "$status" -eq 0 ]
+	: >"$JOB/out/log"
+	check
+	[ "$status" -eq 20 ]
+}
+
+@test "a log that is only appended to" {
+	echo and on >>"$JOB/out/append"
+	check
+	[ "$status" -eq 0 ]
+	[[ "$output" =~ "NOTE" ]]
+	[[ "$output" =~ "[fs.file.appended]: $JOB/out/append" ]]
+}
+
+@test "the working directory is gone" {
+	rmdir "$JOB/cwd"
+	check
+	[ "$status" -eq 20 ]
+	[[ "$output" =~ "[fs.cwd]: $JOB/cwd" ]]
+	eval "$(remedy)"
+	[ "$(stat -c %a "$JOB/cwd")" = 750 ]
+	check
+	[ "$status" -eq 0 ]
+}
+
+@test "a directory with needed files is gone: one finding" {
+	rm -r "$JOB/out"
+	check
+	[ "$status" -eq 20 ]
+	[[ "$output" =~ "[fs.dir.missing]: $JOB/out" ]]
+	[ "$(grep -c REFUSED <<<"$output")" -eq 1 ]
+	rm -r "$JOB"
+	check
+	[ "$status" -eq 20 ]
+	[[ "$output" =~ "[fs.dir.missing]: $JOB" ]]
+	[ "$(grep -c REFUSED <<<"$output")" -eq 1 ]
+	mkdir "$JOB" # for the next test
+}
+
+@test "single files are gone" {
+	rm "$JOB/in/data" "$JOB/out/fifo"
+	check
+	[ "$status" -eq 20 ]
+	[[ "$output" =~ "[fs.file.missing]: $JOB/in/data" ]]
+	[[ "$output" =~ "mkfifo -m 0600 $JOB/out/fifo" ]]
+	cp -p "$BATS_FILE_TMPDIR/saved/in/data" "$JOB/in/data"
+	eval "$(remedy | grep mkfifo)"
+	check
+	[ "$status" -eq 0 ]
+}
+
+@test "a directory stands where a file was" {
+	rm "$JOB/in/data"
+	mkdir "$JOB/in/data"
+	check
+	[ "$status" -eq 20 ]
+	[[ "$output" =~ "[fs.file.changed]: $JOB/in/data" ]]
+}
+
+@test "permissions are tried for real" {
+	[ "$(id -u)" -ne 0 ] || skip "root may everything"
+	chmod 200 "$JOB/in/data"
+	check
+	[ "$status" -eq 20 ]
+	[[ "$output" =~ "[fs.file.permission]: $JOB/in/data" ]]
+	eval "$(remedy)"
+	check
+	[ "$status" -eq 0 ]
+	chmod 400 "$JOB/out/log"
+	check
+	[ "$status" -eq 20 ]
+	eval "$(remedy)"
+	chmod 000 "$JOB/cwd"
+	check
+	[ "$status" -eq 20 ]
+	eval "$(remedy)"
+	check
+	[ "$status" -eq 0 ]
+}
+
+@test "damaged, incomplete and missing images" {
+	cp -a "$IMG" img
+	printf '\xff' | dd of=img/pstree.img bs=1 seek=9 conv=notrunc status=none
+	run "$CKPT" check --image img
+	[ "$status" -eq 65 ]
+	[[ "$output" =~ "[image.corrupt]" ]]
+	[[ "$output" =~ "pstree.img" ]]
+	cp -a "$IMG/." img/
+	rm img/ckpt-manifest.img
+	run "$CKPT" check --image img
+	[ "$status" -eq 65 ]
+	[[ "$output" =~ "[image.incomplete]" ]]
+	run "$CKPT" check --image no-such-image
+	[ "$status" -eq 66 ]
+	cp -a "$IMG/." img/
+	rm img/ckpt-sums.img
+	run "$CKPT" check --image img
+	[ "$status" -eq 0 ]
+	[[ "$output" =~ "[image.sums]" ]]
+}
+
+@test "profiles of other hosts" {
+	"$CKPT" probe -o host.json
+	check --host host.json
+	[ "$status" -eq 0 ]
+	[[ "$output" =~ "DEFERRED" ]]
+	edit() {
+		python3 -c "import json; f = json.load(open('host.json')); $1; json.dump(f, open('other.json', 'w'))"
+	}
+	edit 'f["cpu"]["features"].remove("sse2")'
+	check --host other.json
+	[ "$status" -eq 22 ]
+	[[ "$output" =~ "[cpu.isa]: sse2" ]]
+	check --host other.json --allow-undecided
+	[ "$status" -eq 0 ]
+	edit 'f["cpu"]["arch"] = "aarch64"'
+	check --host other.json
+	[ "$status" -eq 20 ]
+	[ "$(grep -c REFUSED <<<"$output")" -eq 1 ]
+	edit 'f["memory"]["total"] = 4096; f["memory"]["swap_free"] = 0'
+	check --host other.json
+	[ "$status" -eq 20 ]
+	[[ "$output" =~ "[mem.available]" ]]
+	edit 'f["cpu"]["arch"] = 7'
+	check --host other.json
+	[ "$status" -eq 78 ]
+	[[ "$output" =~ "cpu" ]]
+	echo '{' >other.json
+	check --host other.json
+	[ "$status" -eq 78 ]
+	check --host no-such-file
+	[ "$status" -eq 78 ]
+}
+
+@test "no namespaces and no choice of pids: this host can't" {
+	unshare -Ur true || skip "no user namespaces"
+	run unshare -Ur sh -c 'echo 0 >/proc/sys/user/max_user_namespaces && exec "$CKPT" check --image "$IMG"'
+	echo "$output"
+	[ "$status" -eq 69 ]
+	[[ "$output" =~ "[priv.restore]" ]]
+}
+
+@test "JSON fits its schema and has everything" {
+	rmdir "$JOB/cwd"
+	check --format json
+	[ "$status" -eq 20 ]
+	echo "$output" >verdict.json
+	"$ROOT/tests/lib/schema" "$ROOT/docs/schema/verdict.json" verdict.json
+	python3 -c '
+import json
+v = json.load(open("verdict.json"))
+assert v["verdict"] == "incompatible" and v["exit_status"] == 20 and v["live"], v
+f = v["findings"]
+assert f[0]["rule"] == "fs.cwd" and f[0]["status"] == "refuse" and f[0]["remedy"], f[0]
+assert {"cpu.isa", "proc.pid.taken", "mem.available"} <= {x["rule"] for x in f}'
+	"$ROOT/tests/lib/schema" "$ROOT/docs/schema/policy.json" "$ROOT/policies/default.json"
+}
+
+@test "names from an image don't reach the terminal raw" {
+	odd=$JOB/$'in/\e[31mred\n'
+	cp -a "$JOB/in/data" "$odd"
+	bash -c '
+		for f in /proc/$$/fd/*; do
+			n=${f##*/}
+			[ "$n" -le 2 ] || eval "exec $n>&-"
+		done
+		exec 4<"$1"
+		exec setsid sleep 1000' - "$odd" </dev/null >/dev/null 2>&1 &
+	pid=$!
+	for _ in {1..100}; do
+		[ "$(cat "/proc/$pid/comm")" != sleep ] || break
+		sleep 0.05
+	done
+	"$CKPT" dump -t "$pid" --image img
+	rm "$odd"
+	run "$CKPT" check --image img
+	[ "$status" -eq 20 ]
+	[[ "$output" =~ "in/\\x1b[31mred\\x0a" ]]
+	[[ ! "$output" =~ $'\e' ]]
+	[ "$(grep -c REFUSED <<<"$output")" -eq 1 ]
+}
+
+@test "check refuses arguments that it does not know" {
+	run "$CKPT" check
+	[ "$status" -eq 64 ]
+	check --format yaml
+	[ "$status" -eq 64 ]
+	check --allow nonsense
+	[ "$status" -eq 64 ]
+	check more
+	[ "$status" -eq 64 ]
+}
+
+@test "a check takes milliseconds" {
+	SECONDS=0
+	for _ in 1 2 3 4 5 6 7 8 9 10; do
+		check
+	done
+	[ "$SECONDS" -le 3 ]
+}

@@ -1,0 +1,60 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: Apache-2.0
+# ckpt probe: the facts of this host. $CKPT is the binary.
+
+setup() {
+	ROOT=$(cd "$BATS_TEST_DIRNAME/../.." && pwd)
+	cd "$BATS_TEST_TMPDIR"
+}
+
+@test "probe prints facts that fit their schema" {
+	"$CKPT" probe >facts.json
+	"$ROOT/tests/lib/schema" "$ROOT/docs/schema/facts.json" facts.json
+	[ "$(python3 -c 'import json; print(json.load(open("facts.json"))["kernel"]["release"])')" = "$(uname -r)" ]
+	[ "$(python3 -c 'import json; print(json.load(open("facts.json"))["priv"]["uid"])')" = "$(id -u)" ]
+}
+
+@test "probe writes a file whole or not at all" {
+	"$CKPT" probe -o facts.json
+	"$ROOT/tests/lib/schema" "$ROOT/docs/schema/facts.json" facts.json
+	[ "$(ls)" = facts.json ]
+	run "$CKPT" probe -o no/such/dir
+	[ "$status" -eq 71 ]
+	[[ "$output" =~ "cannot write no/such/dir" ]]
+	run "$CKPT" probe -o /dev/full
+	[ "$status" -ne 0 ]
+}
+
+@test "probe says when its output can't be written" {
+	run bash -c '"$CKPT" probe >/dev/full'
+	[ "$status" -eq 71 ]
+}
+
+@test "probe refuses arguments that it does not know" {
+	run "$CKPT" probe --nonsense
+	[ "$status" -eq 64 ]
+	run "$CKPT" probe nonsense
+	[ "$status" -eq 64 ]
+	run "$CKPT" probe -o
+	[ "$status" -eq 64 ]
+}
+
+@test "probe is done in the twinkling of an eye and leaves nobody behind" {
+	SECONDS=0
+	for _ in 1 2 3 4 5 6 7 8 9 10; do
+		"$CKPT" probe >/dev/null
+	done
+	[ "$SECONDS" -le 3 ]
+	[ -z "$(jobs -p)" ]
+}
+
+@test "in a sandbox without more namespaces, probe says so" {
+	unshare -Ur true || skip "no user namespaces"
+	unshare -Ur sh -c 'echo 0 >/proc/sys/user/max_user_namespaces && exec "$CKPT" probe' >facts.json
+	python3 -c '
+import json
+f = {x["name"]: x for x in json.load(open("facts.json"))["priv"]["features"]}
+assert f["ns"]["value"] == "CKPT_NO" and f["ns"]["detail"], f["ns"]
+assert f["set_tid"]["value"] == "CKPT_NO", f["set_tid"]
+assert f["ns.proc"]["value"] == "CKPT_UNKNOWN", f["ns.proc"]'
+}
