@@ -115,7 +115,7 @@ static int close_outs(struct res_dump *res, struct ck_err *err)
 int res_dump(struct engine_dump *d, struct ck_err *err)
 {
 	/* There is always a files.img, even of a job with nothing open. */
-	int r = out_open(d, RES_OUT_FILES, err);
+	int r = out_open(d, RES_OUT_FILES, err), r2;
 
 	if (r == 0)
 		r = dump_files(d, err);
@@ -128,7 +128,9 @@ int res_dump(struct engine_dump *d, struct ck_err *err)
 		r = res_locks_dump(d, err);
 	if (r == 0)
 		r = res_needs_finish(d, err);
-	return r < 0 ? r : close_outs(d->res, err);
+	/* Also after a failure: the files must be gone before the writer is. */
+	r2 = close_outs(d->res, r < 0 ? NULL : err);
+	return r < 0 ? r : r2;
 }
 
 void res_dump_done(struct engine_dump *d)
@@ -137,7 +139,6 @@ void res_dump_done(struct engine_dump *d)
 
 	if (!res)
 		return;
-	(void)close_outs(res, NULL);
 	for (size_t i = 0; i < res->n_files; i++) {
 		free(res->files[i]->via);
 		free(res->files[i]->name);

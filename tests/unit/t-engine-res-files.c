@@ -242,9 +242,10 @@ static void expect_failure(const struct job *j, const struct job_dump *jd, const
 START_TEST(changed)
 {
 	struct job j = { .n_tasks = 1, .make = changed_make, .verify = changed_verify };
-	const char *file = strdup(job_path("file"));
+	char file[100];
 	struct job_dump jd;
 
+	snprintf(file, sizeof(file), "%s", job_path("file"));
 	ck_assert_int_eq(job_dump(&j, &jd), 0);
 	job_kill(&j);
 	ck_assert_int_eq(truncate(job_path("log"), 100), 0); /* a log may grow */
