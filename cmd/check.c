@@ -41,27 +41,6 @@ static inline void ck_auto_tokener(struct json_tokener **t)
 		json_tokener_free(*t);
 }
 
-int cmd_verdict_status(const struct verdict *v)
-{
-	switch (v->status) {
-	case VERDICT_COMPATIBLE:
-		return CMD_EXIT_OK;
-	case VERDICT_ACTIONS:
-		return CMD_EXIT_ACTIONS;
-	case VERDICT_UNDECIDED:
-		return CMD_EXIT_UNDECIDED;
-	case VERDICT_TRY_LATER:
-		return CMD_EXIT_TRYLATER;
-	case VERDICT_INCOMPATIBLE:
-		return CMD_EXIT_INCOMPATIBLE;
-	case VERDICT_HOST:
-		return CMD_EXIT_HOST;
-	case VERDICT_IMAGE:
-		return CMD_EXIT_DATA;
-	}
-	return CMD_EXIT_SOFTWARE;
-}
-
 static int read_profile(const char *path, CkptFacts **ret, struct ck_err *err)
 {
 	CK_AUTO(tokener) struct json_tokener *t = json_tokener_new();

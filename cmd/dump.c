@@ -65,7 +65,8 @@ int cmd_dump(int argc, char **argv)
 		return cmd_fail("dump", &err);
 	if (cmd_verbose)
 		fprintf(stderr,
-			"ckpt dump: %llu tasks, %llu threads, %llu pages; frozen %.1f ms of %.1f ms\n",
+			"ckpt dump: %llu tasks, %llu threads, %llu pages; frozen %.1f ms of %.1f "
+			"ms\n",
 			(unsigned long long)stats.tasks, (unsigned long long)stats.threads,
 			(unsigned long long)stats.pages, (double)stats.frozen_ns / 1e6,
 			(double)stats.total_ns / 1e6);

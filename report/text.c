@@ -57,7 +57,11 @@ static void finding_text(FILE *out, const struct finding *f)
 {
 	const struct rule *r = policy_rule_find(f->rule);
 
-	fprintf(out, "  %s  %s [%s]", word(f->status), r ? r->title : "", f->rule);
+	/* A title says what is wrong; here nothing is. */
+	if (f->status == FINDING_OK || f->status == FINDING_NA)
+		fprintf(out, "  %s  [%s]", word(f->status), f->rule);
+	else
+		fprintf(out, "  %s  %s [%s]", word(f->status), r ? r->title : "", f->rule);
 	if (f->subject) {
 		fputs(": ", out);
 		put(out, f->subject);

@@ -188,6 +188,26 @@ remedy() {
 	[[ "$output" =~ "[image.sums]" ]]
 }
 
+@test "an image without our own files: CRIU's" {
+	cp -a "$IMG" img
+	rm img/ckpt-*
+	run "$CKPT" check --image img
+	[ "$status" -eq 22 ]
+	[[ "$output" =~ "[cpu.isa]" ]]
+	run "$CKPT" check --image img --allow-undecided
+	[ "$status" -eq 0 ]
+	rmdir "$JOB/cwd"
+	rm "$JOB/in/data"
+	run "$CKPT" check --image img
+	[ "$status" -eq 20 ]
+	[[ "$output" =~ "[fs.cwd]: $JOB/cwd" ]]
+	[[ "$output" =~ "[fs.file.missing]: $JOB/in/data" ]]
+	[ "$(grep -c REFUSED <<<"$output")" -eq 2 ]
+	rm img/files.img
+	run "$CKPT" check --image img
+	[ "$status" -eq 65 ]
+}
+
 @test "profiles of other hosts" {
 	"$CKPT" probe -o host.json
 	check --host host.json

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Verdicts as exit statuses, and the check that a restore runs before it does anything. */
+#include "cmd/verdict.h"
+
+#include <stdio.h>
+
+#include "base/auto.h"
+#include "base/err.h"
+#include "cmd/cmd.h"
+#include "policies/policies.h"
+#include "report/report.h"
+
+int cmd_verdict_status(const struct verdict *v)
+{
+	switch (v->status) {
+	case VERDICT_COMPATIBLE:
+		return CMD_EXIT_OK;
+	case VERDICT_ACTIONS:
+		return CMD_EXIT_ACTIONS;
+	case VERDICT_UNDECIDED:
+		return CMD_EXIT_UNDECIDED;
+	case VERDICT_TRY_LATER:
+		return CMD_EXIT_TRYLATER;
+	case VERDICT_INCOMPATIBLE:
+		return CMD_EXIT_INCOMPATIBLE;
+	case VERDICT_HOST:
+		return CMD_EXIT_HOST;
+	case VERDICT_IMAGE:
+		return CMD_EXIT_DATA;
+	}
+	return CMD_EXIT_SOFTWARE;
+}
+
+int cmd_verdict_refuses(const char *sub, const struct image *img, const struct policy *policy)
+{
+	CK_AUTO(verdict) struct verdict verdict = { 0 };
+	struct ck_err err = CK_ERR_INIT;
+	int status;
+
+	if (policy_check_live(img, policy, &verdict, &err) < 0)
+		return cmd_fail(sub, &err);
+	status = cmd_verdict_status(&verdict);
+	if (status != CMD_EXIT_OK && report_verdict_text(stderr, &verdict, 0, &err) < 0)
+		return cmd_fail(sub, &err);
+	return status;
+}
