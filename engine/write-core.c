@@ -178,6 +178,9 @@ static int make_thread(const struct arch_xstate_layout *layout, const struct eng
 	if (!ti->gpregs)
 		return no_memory(err);
 	arch_regs_to_image(&th->resume, ti->gpregs);
+	/* The call that it was stopped in: nothing is restarted by it, but it tells that vector
+	 * registers are dead. */
+	ti->gpregs->orig_ax = th->stopped.orig_rax;
 	r = arch_xstate_to_image(layout, th->xsave, th->xsave_len, &ti->fpregs, err);
 	if (r < 0)
 		return r;

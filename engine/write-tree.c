@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * What stands once in an image: pstree, kernel object ids, the inventory, the clocks, and our own
- * needs as far as they don't come from descriptors and files.
+ * What stands once in an image: pstree, kernel object ids, the inventory and the clocks.
  */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/utsname.h>
 
 #include "base/auto.h"
 #include "engine/arch/arch.h"
@@ -108,93 +106,6 @@ static int write_clocks(struct engine_dump *d, struct ck_err *err)
 	e.boottime = &boot;
 	/* 0: no time namespace of the job's own, but what its clocks showed */
 	return image_write_one(d->images, IMAGE_TIMENS, 0, &e.base, err);
-}
-
-/* ---- needs ---- */
-
-static int need_task(CkptNeeds *n, const struct engine_task *t)
-{
-	CkptNeedTask *e = malloc(sizeof(*e));
-
-	if (!e)
-		return -ENOMEM;
-	ckpt_need_task__init(e);
-	n->tasks[n->n_tasks++] = e;
-	e->pid = (uint32_t)t->ns_pid;
-	e->pgid = (uint32_t)t->ns_pgid;
-	e->sid = (uint32_t)t->ns_sid;
-	e->has_uid = e->has_gid = 1;
-	e->uid = t->status.uid[1];
-	e->gid = t->status.gid[1];
-	e->comm = strdup(t->stat.comm);
-	e->tids = calloc(t->n_threads + 1, sizeof(*e->tids));
-	if (!e->comm || !e->tids)
-		return -ENOMEM;
-	for (size_t i = 0; i < t->n_threads; i++)
-		e->tids[e->n_tids++] = (uint32_t)t->threads[i].ns_tid;
-	return 0;
-}
-
-/* XSTATE_BV stands at byte 512 of the area, Intel SDM vol. 1, 13.4.2 */
-static int need_xstate(CkptNeeds *n, const struct engine_thread *th)
-{
-	CkptNeedXstate *e;
-
-	if (th->xsave_len < 520)
-		return 0;
-	e = malloc(sizeof(*e));
-	if (!e)
-		return -ENOMEM;
-	ckpt_need_xstate__init(e);
-	n->xstate[n->n_xstate++] = e;
-	e->tid = (uint32_t)th->ns_tid;
-	memcpy(&e->xstate_bv, th->xsave + 512, 8);
-	e->in_syscall = th->in_syscall;
-	return 0;
-}
-
-static void need_addresses(CkptNeeds *n, const struct engine_task *t)
-{
-	for (size_t i = 0; i < t->maps.n; i++) {
-		const struct proc_map *m = &t->maps.m[i];
-
-		if (engine_map_status(m) & IMAGE_VMA_VSYSCALL)
-			continue;
-		if (!n->has_lowest_address || m->start < n->lowest_address)
-			n->lowest_address = m->start;
-		if (!n->has_highest_address || m->end > n->highest_address)
-			n->highest_address = m->end;
-		n->has_lowest_address = n->has_highest_address = 1;
-	}
-}
-
-int engine_fill_needs(struct engine_dump *d, struct ck_err *err)
-{
-	CkptNeeds *n = &d->needs;
-	struct utsname u;
-	size_t threads = 0;
-	int r = 0;
-
-	for (size_t i = 0; i < d->n_tasks; i++)
-		threads += d->tasks[i]->n_threads;
-	uname(&u);
-	n->version = 1;
-	n->arch = strdup(u.machine);
-	n->memory = d->pages * 4096;
-	n->tasks = calloc(d->n_tasks + 1, sizeof(*n->tasks));
-	n->xstate = calloc(threads + 1, sizeof(*n->xstate));
-	if (!n->arch || !n->tasks || !n->xstate)
-		r = -ENOMEM;
-	for (size_t i = 0; i < d->n_tasks && r == 0; i++) {
-		const struct engine_task *t = d->tasks[i];
-
-		r = need_task(n, t);
-		if (!t->zombie)
-			need_addresses(n, t);
-		for (size_t k = 0; k < t->n_threads && r == 0; k++)
-			r = need_xstate(n, &t->threads[k]);
-	}
-	return r < 0 ? ck_fail(err, CK_ERR_SYS, r, "cannot list the image's needs") : 0;
 }
 
 int engine_write_tree(struct engine_dump *d, struct ck_err *err)

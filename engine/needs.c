@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * What the image needs of any host, as far as it does not come from descriptors and files
+ * (engine/res/needs.c): tasks, register state, addresses, memory, kernel features.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+
+#include "base/auto.h"
+#include "base/pb.h"
+#include "engine/arch/arch.h"
+#include "engine/dump.h"
+#include "image/format.h"
+
+enum { XSTATE_BV = 512 }; /* bytes into the xsave area, Intel SDM vol. 1, 13.4.2 */
+
+static int need_task(CkptNeeds *n, const struct engine_task *t)
+{
+	CkptNeedTask *e = CK_PB_NEW(CkptNeedTask, ckpt_need_task);
+
+	if (!e || ck_pb_append(&n->tasks, &n->n_tasks, e) < 0) {
+		free(e);
+		return -ENOMEM;
+	}
+	e->pid = (uint32_t)t->ns_pid;
+	e->pgid = (uint32_t)t->ns_pgid;
+	e->sid = (uint32_t)t->ns_sid;
+	e->has_uid = e->has_gid = 1;
+	e->uid = t->status.uid[1];
+	e->gid = t->status.gid[1];
+	e->comm = strdup(t->stat.comm);
+	e->tids = calloc(t->n_threads + 1, sizeof(*e->tids));
+	if (!e->comm || !e->tids)
+		return -ENOMEM;
+	for (size_t i = 0; i < t->n_threads; i++)
+		e->tids[e->n_tids++] = (uint32_t)t->threads[i].ns_tid;
+	return 0;
+}
+
+static bool all_zero(const uint8_t *p, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if (p[i])
+			return false;
+	return true;
+}
+
+/* Live components that hold nothing but zeros: nobody would miss them. */
+static uint64_t initial_components(const struct arch_xstate_layout *l,
+				   const struct engine_thread *th, uint64_t bv)
+{
+	uint64_t bits = 0;
+
+	for (unsigned int i = ARCH_YMM; i < ARCH_XSTATE_BITS; i++) {
+		size_t offset = l->c[i].offset, size = l->c[i].size;
+
+		if ((bv >> i & 1) && size && offset + size <= th->xsave_len &&
+		    all_zero(th->xsave + offset, size))
+			bits |= UINT64_C(1) << i;
+	}
+	return bits;
+}
+
+static int need_xstate(CkptNeeds *n, const struct arch_xstate_layout *l,
+		       const struct engine_thread *th)
+{
+	CkptNeedXstate *e;
+
+	if (th->xsave_len < XSTATE_BV + sizeof(e->xstate_bv))
+		return 0;
+	e = CK_PB_NEW(CkptNeedXstate, ckpt_need_xstate);
+	if (!e || ck_pb_append(&n->xstate, &n->n_xstate, e) < 0) {
+		free(e);
+		return -ENOMEM;
+	}
+	e->tid = (uint32_t)th->ns_tid;
+	memcpy(&e->xstate_bv, th->xsave + XSTATE_BV, sizeof(e->xstate_bv));
+	e->in_syscall = (int64_t)th->stopped.orig_rax >= 0;
+	e->has_initial = 1;
+	e->initial = initial_components(l, th, e->xstate_bv);
+	if ((e->xstate_bv >> ARCH_PKRU & 1) && l->c[ARCH_PKRU].size >= sizeof(e->pkru) &&
+	    l->c[ARCH_PKRU].offset + sizeof(e->pkru) <= th->xsave_len) {
+		e->has_pkru = 1;
+		memcpy(&e->pkru, th->xsave + l->c[ARCH_PKRU].offset, sizeof(e->pkru));
+	}
+	return 0;
+}
+
+/* Once for each name. */
+static int need_feature(CkptNeeds *n, const char *name, const char *why)
+{
+	CkptNeedFeature *e;
+
+	for (size_t i = 0; i < n->n_features; i++)
+		if (!strcmp(n->features[i]->name, name))
+			return 0;
+	e = CK_PB_NEW(CkptNeedFeature, ckpt_need_feature);
+	if (!e || ck_pb_append(&n->features, &n->n_features, e) < 0) {
+		free(e);
+		return -ENOMEM;
+	}
+	e->name = strdup(name);
+	e->why = strdup(why);
+	return e->name && e->why ? 0 : -ENOMEM;
+}
+
+static void need_addresses(CkptNeeds *n, const struct engine_task *t)
+{
+	for (size_t i = 0; i < t->maps.n; i++) {
+		const struct proc_map *m = &t->maps.m[i];
+
+		if (engine_map_status(m) & IMAGE_VMA_VSYSCALL)
+			continue;
+		if (!n->has_lowest_address || m->start < n->lowest_address)
+			n->lowest_address = m->start;
+		if (!n->has_highest_address || m->end > n->highest_address)
+			n->highest_address = m->end;
+		n->has_lowest_address = n->has_highest_address = 1;
+	}
+}
+
+static int need_of_task(CkptNeeds *n, const struct arch_xstate_layout *l,
+			const struct engine_task *t)
+{
+	int r = need_task(n, t);
+
+	if (!t->zombie)
+		need_addresses(n, t);
+	for (size_t k = 0; k < t->n_threads && r == 0; k++) {
+		r = need_xstate(n, l, &t->threads[k]);
+		if (r == 0 && t->threads[k].rseq_addr)
+			r = need_feature(n, "rseq",
+					 "threads that registered restartable sequences");
+	}
+	return r;
+}
+
+int engine_fill_needs(struct engine_dump *d, struct ck_err *err)
+{
+	struct arch_xstate_layout layout;
+	CkptNeeds *n = &d->needs;
+	struct utsname u;
+	int r = arch_xstate_host(&layout, err);
+
+	if (r < 0)
+		return r;
+	uname(&u);
+	n->version = 1;
+	n->arch = strdup(u.machine);
+	n->memory = d->pages * IMAGE_PAGE_SIZE;
+	r = n->arch ? 0 : -ENOMEM;
+	for (size_t i = 0; i < d->n_tasks && r == 0; i++)
+		r = need_of_task(n, &layout, d->tasks[i]);
+	return r < 0 ? ck_fail(err, CK_ERR_SYS, r, "cannot list the image's needs") : 0;
+}
