@@ -37,6 +37,12 @@ void probe_no(struct probe_answers *p, enum probe_fact f, int error, const char 
 		 error ? strerror(error) : "");
 }
 
+void probe_unknown(struct probe_answers *p, enum probe_fact f, const char *why)
+{
+	p->a[f].value = CKPT_TRISTATE__CKPT_UNKNOWN;
+	snprintf(p->a[f].detail, sizeof(p->a[f].detail), "%s", why);
+}
+
 void probe_result(struct probe_answers *p, enum probe_fact f, long r, const char *what)
 {
 	if (r >= 0)

@@ -23,18 +23,6 @@
 #include "cpuinfo/cpuinfo.h"
 #include "probe/probe-internal.h"
 
-/* The number of a child that has just gone is free in this pid namespace, most likely. */
-static void try_in_place(struct probe_answers *p)
-{
-	pid_t pid = fork();
-
-	if (pid == 0)
-		_exit(0);
-	if (pid < 0 || waitpid(pid, NULL, 0) != pid)
-		return;
-	probe_set_tid(p, PROBE_SET_TID, pid);
-}
-
 static int add_answers(CkptFacts *facts, const struct probe_answers *p)
 {
 	for (int i = 0; i < PROBE_N_FACTS; i++) {
@@ -71,10 +59,10 @@ static int run_experiments(CkptFacts *facts)
 	if (p == MAP_FAILED)
 		return -errno;
 	for (int i = 0; i < PROBE_N_FACTS; i++)
-		snprintf(p->a[i].detail, sizeof(p->a[i].detail), "the experiment did not end");
+		probe_unknown(p, (enum probe_fact)i, "the experiment did not end");
 	probe_in_child(probe_kernel, p);
 	probe_in_child(probe_other_task, p);
-	probe_in_child(try_in_place, p);
+	probe_in_child(probe_in_place, p);
 	probe_namespaces(p);
 	r = add_answers(facts, p);
 	munmap(p, sizeof(*p));

@@ -101,15 +101,6 @@ static void try_mm_map(struct probe_answers *p)
 		return;
 	r = prctl(PR_SET_MM, PR_SET_MM_MAP, &map, sizeof(map), 0);
 	probe_result(p, PROBE_MM_MAP, r, "prctl PR_SET_MM_MAP");
-	map.exe_fd = (uint32_t)open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
-	if ((int)map.exe_fd < 0)
-		return;
-	/* EBUSY: the privilege is there, but our program is still mapped (kernel/fork.c:
-	 * replace_mm_exe_file()). */
-	r = prctl(PR_SET_MM, PR_SET_MM_MAP, &map, sizeof(map), 0);
-	if (r < 0 && errno == EBUSY)
-		r = 0;
-	probe_result(p, PROBE_MM_EXE, r, "prctl PR_SET_MM_MAP with exe_fd");
 }
 
 static void try_files(struct probe_answers *p)

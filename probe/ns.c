@@ -32,7 +32,7 @@ struct clone_args_v5_5 {
 	uint64_t set_tid, set_tid_size;
 };
 
-void probe_set_tid(struct probe_answers *p, enum probe_fact f, pid_t tid)
+static void try_set_tid(struct probe_answers *p, enum probe_fact f, pid_t tid)
 {
 	struct clone_args_v5_5 args = { .exit_signal = SIGCHLD,
 					.set_tid = (uintptr_t)&tid,
@@ -76,36 +76,78 @@ static int map_ids(pid_t pid, uid_t uid, gid_t gid)
 	return write_proc(pid, "gid_map", map);
 }
 
-/* The first task of the new pid namespace. */
-static void inside(struct probe_answers *p)
+static void try_exe(struct probe_answers *p, enum probe_fact f)
 {
 	struct prctl_mm_map map;
 	int r;
 
-	probe_set_tid(p, PROBE_NS_SET_TID, 4711);
-	if (probe_own_mm_map(&map) == 0) {
-		map.exe_fd = (uint32_t)open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
-		r = prctl(PR_SET_MM, PR_SET_MM_MAP, &map, sizeof(map), 0);
-		/* EBUSY: our program is still mapped, which is looked at last. */
-		probe_result(p, PROBE_NS_EXE, r < 0 && errno == EBUSY ? 0 : r,
-			     "prctl PR_SET_MM_MAP with exe_fd");
+	if (probe_own_mm_map(&map) < 0)
+		return;
+	map.exe_fd = (uint32_t)open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	if ((int)map.exe_fd < 0)
+		return;
+	r = prctl(PR_SET_MM, PR_SET_MM_MAP, &map, sizeof(map), 0);
+	/* EBUSY: our program is still mapped, which is looked at last (kernel/fork.c:
+	 * replace_mm_exe_file()). */
+	probe_result(p, f, r < 0 && errno == EBUSY ? 0 : r, "prctl PR_SET_MM_MAP with exe_fd");
+}
+
+static void try_time(struct probe_answers *p, enum probe_fact f)
+{
+	static const char offsets[] = "monotonic 4711 0\n";
+	CK_AUTO(fd) int fd = -EBADF;
+	int r = unshare(CLONE_NEWTIME);
+
+	if (r == 0) {
+		fd = open("/proc/self/timens_offsets", O_WRONLY | O_CLOEXEC);
+		r = fd < 0 ? -1 : 0;
 	}
+	if (r == 0 && write(fd, offsets, sizeof(offsets) - 1) != (ssize_t)sizeof(offsets) - 1)
+		r = -1;
+	probe_result(p, f, r, "time namespace");
+}
+
+/* The number of a child that has just gone is free in this pid namespace, most likely. */
+void probe_in_place(struct probe_answers *p)
+{
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(0);
+	if (pid > 0 && waitpid(pid, NULL, 0) == pid)
+		try_set_tid(p, PROBE_SET_TID, pid);
+	try_exe(p, PROBE_MM_EXE);
+	try_time(p, PROBE_TIME);
+}
+
+/* A kind of namespaces to restore in, and what is asked about it. */
+struct place {
+	uint64_t flags;
+	enum probe_fact make, set_tid, proc;
+};
+
+static const struct place places[] = {
+	{ CLONE_NEWPID | CLONE_NEWNS, PROBE_PIDNS, PROBE_PIDNS_SET_TID, PROBE_PIDNS_PROC },
+	{ CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS, PROBE_NS, PROBE_NS_SET_TID, PROBE_NS_PROC },
+};
+
+/* The first task of the new pid namespace. */
+static void inside(struct probe_answers *p, const struct place *place)
+{
+	int r;
+
+	try_set_tid(p, place->set_tid, 4711);
+	if (place->flags & CLONE_NEWUSER)
+		try_exe(p, PROBE_NS_EXE);
 	r = mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL);
 	if (r == 0)
 		r = mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
-	probe_result(p, PROBE_NS_PROC, r, "mount proc");
-	r = unshare(CLONE_NEWTIME);
-	if (r == 0) {
-		CK_AUTO(fd) int fd = open("/proc/self/timens_offsets", O_WRONLY | O_CLOEXEC);
-
-		r = fd < 0 ? -1 : 0;
-		if (r == 0 && write(fd, "monotonic 4711 0\n", 17) != 17)
-			r = -1;
-	}
-	probe_result(p, PROBE_NS_TIME, r, "time namespace");
+	probe_result(p, place->proc, r, "mount proc");
+	if (place->flags & CLONE_NEWUSER)
+		try_time(p, PROBE_NS_TIME);
 }
 
-static void child_of_namespaces(struct probe_answers *p, int go)
+static void child_of_namespaces(struct probe_answers *p, const struct place *place, int go)
 {
 	char c;
 
@@ -113,41 +155,47 @@ static void child_of_namespaces(struct probe_answers *p, int go)
 	alarm(5);
 	/* Nothing arrives if the parent could not map our ids. */
 	if (ck_read_full(go, &c, 1) == 1)
-		inside(p);
+		inside(p, place);
 	_exit(0);
 }
 
-void probe_namespaces(struct probe_answers *p)
+static void try_place(struct probe_answers *p, const struct place *place)
 {
 	CK_AUTO(fd) int rd = -EBADF;
 	CK_AUTO(fd) int wr = -EBADF;
-	uid_t uid = geteuid();
-	gid_t gid = getegid();
-	int pipefd[2], r;
+	int pipefd[2], r = 0;
 	pid_t pid;
 
+	probe_unknown(p, place->set_tid, "not tried, without the namespace");
+	probe_unknown(p, place->proc, "not tried, without the namespace");
 	if (pipe2(pipefd, O_CLOEXEC) < 0)
 		return;
 	rd = pipefd[0];
 	wr = pipefd[1];
-	pid = (pid_t)syscall(SYS_clone, CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS | SIGCHLD, NULL,
-			     NULL, NULL, 0);
+	pid = (pid_t)syscall(SYS_clone, place->flags | SIGCHLD, NULL, NULL, NULL, 0);
 	if (pid < 0) {
-		probe_no(p, PROBE_NS, errno, "clone of new namespaces");
+		probe_no(p, place->make, errno, "clone of new namespaces");
 		return;
 	}
 	if (pid == 0) {
 		close(wr);
-		child_of_namespaces(p, rd);
+		child_of_namespaces(p, place, rd);
 	}
-	r = map_ids(pid, uid, gid);
+	if (place->flags & CLONE_NEWUSER)
+		r = map_ids(pid, geteuid(), getegid());
 	if (r < 0) {
-		probe_no(p, PROBE_NS, -r, "writing the id maps");
+		probe_no(p, place->make, -r, "writing the id maps");
 	} else {
-		probe_yes(p, PROBE_NS);
-		r = ck_write_full(wr, "g", 1);
+		probe_yes(p, place->make);
+		(void)ck_write_full(wr, "g", 1);
 	}
 	close(ck_take_fd(&wr));
 	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
 		;
+}
+
+void probe_namespaces(struct probe_answers *p)
+{
+	for (size_t i = 0; i < CK_ARRAY_SIZE(places); i++)
+		try_place(p, &places[i]);
 }

@@ -19,6 +19,7 @@ struct probe_answers {
 void probe_yes(struct probe_answers *p, enum probe_fact f);
 /* NO, or UNKNOWN where error (an errno) only says that the experiment itself failed. */
 void probe_no(struct probe_answers *p, enum probe_fact f, int error, const char *what);
+void probe_unknown(struct probe_answers *p, enum probe_fact f, const char *why);
 /* YES if r >= 0, else as probe_no() with errno. */
 void probe_result(struct probe_answers *p, enum probe_fact f, long r, const char *what);
 
@@ -29,10 +30,10 @@ int probe_own_mm_map(struct prctl_mm_map *ret);
 /* Runs fn in a forked child and waits for it; a child that hangs is killed after some seconds. */
 void probe_in_child(void (*fn)(struct probe_answers *p), struct probe_answers *p);
 
-void probe_kernel(struct probe_answers *p);                                /* probe/kernel.c */
-void probe_other_task(struct probe_answers *p);                            /* probe/ptrace.c */
-void probe_namespaces(struct probe_answers *p);                            /* probe/ns.c */
-void probe_set_tid(struct probe_answers *p, enum probe_fact f, pid_t tid); /* probe/ns.c */
+void probe_kernel(struct probe_answers *p);     /* probe/kernel.c */
+void probe_other_task(struct probe_answers *p); /* probe/ptrace.c */
+void probe_namespaces(struct probe_answers *p); /* probe/ns.c */
+void probe_in_place(struct probe_answers *p);   /* probe/ns.c */
 
 /* probe/memory.c */
 int probe_memory(CkptFacts *facts);

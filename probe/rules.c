@@ -14,7 +14,8 @@
 #include "probe/probe.h"
 
 enum {
-	CAP_SETUID_BIT = 7, /* uapi/linux/capability.h */
+	CAP_SETGID_BIT = 6, /* uapi/linux/capability.h */
+	CAP_SETUID_BIT = 7,
 	CAP_SYS_RAWIO_BIT = 17,
 	LIST_MAX = 4,
 	/* Descriptors of our own while those of the job are being put into place. */
@@ -26,88 +27,192 @@ static bool has_cap(const struct rule_input *in, int bit)
 	return in->target->priv->has_cap_eff && (in->target->priv->cap_eff >> bit & 1);
 }
 
-/* ---- how a job can get its pids ---- */
+/* ---- how a job can get its pids, and its users ---- */
+
+static CkptTristate all_of2(CkptTristate a, CkptTristate b)
+{
+	if (a == CKPT_TRISTATE__CKPT_NO || b == CKPT_TRISTATE__CKPT_NO)
+		return CKPT_TRISTATE__CKPT_NO;
+	if (a == CKPT_TRISTATE__CKPT_YES && b == CKPT_TRISTATE__CKPT_YES)
+		return CKPT_TRISTATE__CKPT_YES;
+	return CKPT_TRISTATE__CKPT_UNKNOWN;
+}
+
+static CkptTristate any_of(CkptTristate a, CkptTristate b)
+{
+	if (a == CKPT_TRISTATE__CKPT_YES || b == CKPT_TRISTATE__CKPT_YES)
+		return CKPT_TRISTATE__CKPT_YES;
+	if (a == CKPT_TRISTATE__CKPT_NO && b == CKPT_TRISTATE__CKPT_NO)
+		return CKPT_TRISTATE__CKPT_NO;
+	return CKPT_TRISTATE__CKPT_UNKNOWN;
+}
+
+/* Whether a kind of namespace can be made, and pids be chosen in it; *why is why not. */
+static CkptTristate place(const CkptFacts *t, const char *make, const char *set_tid,
+			  const char **why)
+{
+	const char *first, *second;
+	CkptTristate a = probe_has(t, make, &first), b = probe_has(t, set_tid, &second);
+
+	*why = a != CKPT_TRISTATE__CKPT_YES ? first : second;
+	if (!**why)
+		*why = "not known";
+	return all_of2(a, b);
+}
 
 struct ways {
-	CkptTristate in_place, namespaces;
-	const char *why_not_in_place, *why_no_namespaces;
+	CkptTristate in_place; /* pids chosen in this pid namespace */
+	CkptTristate pidns;    /* a pid namespace, with our own rights */
+	CkptTristate userns;   /* a user and a pid namespace, that has one user */
+	const char *why_not_in_place, *why_no_userns;
 };
-
-/* All of several features: NO beats UNKNOWN beats YES; *why is the detail of the worst. */
-static CkptTristate all_of(const CkptFacts *t, const char *const *names, size_t n, const char **why)
-{
-	CkptTristate worst = CKPT_TRISTATE__CKPT_YES;
-
-	*why = "";
-	for (size_t i = 0; i < n; i++) {
-		const char *detail;
-		CkptTristate v = probe_has(t, names[i], &detail);
-
-		if (v == CKPT_TRISTATE__CKPT_YES || worst == CKPT_TRISTATE__CKPT_NO)
-			continue;
-		if (v == CKPT_TRISTATE__CKPT_NO || worst == CKPT_TRISTATE__CKPT_YES) {
-			worst = v;
-			*why = *detail ? detail : names[i];
-		}
-	}
-	return worst;
-}
 
 static void ways_of(const CkptFacts *t, struct ways *ret)
 {
-	static const char *const in_place[] = { "set_tid", "exe" };
-	static const char *const namespaces[] = { "ns", "ns.set_tid", "ns.exe" };
+	const char *ignored;
 
-	ret->in_place = all_of(t, in_place, CK_ARRAY_SIZE(in_place), &ret->why_not_in_place);
-	ret->namespaces = all_of(t, namespaces, CK_ARRAY_SIZE(namespaces), &ret->why_no_namespaces);
+	ret->in_place = probe_has(t, "set_tid", &ret->why_not_in_place);
+	if (!*ret->why_not_in_place)
+		ret->why_not_in_place = "not known";
+	ret->pidns = place(t, "pidns", "pidns.set_tid", &ignored);
+	ret->userns = place(t, "ns", "ns.set_tid", &ret->why_no_userns);
+}
+
+struct users {
+	bool one;                  /* all tasks have one user and group */
+	bool own;                  /* which is the caller's */
+	const CkptNeedTask *other; /* a task of somebody else */
+};
+
+static void users_of(const struct rule_input *in, struct users *ret)
+{
+	const CkptNeeds *n = in->needs;
+	const CkptNeedTask *first = NULL;
+
+	*ret = (struct users){ .one = true, .own = true };
+	for (size_t i = 0; i < n->n_tasks; i++) {
+		const CkptNeedTask *t = n->tasks[i];
+
+		if (!t->has_uid || !t->has_gid)
+			continue;
+		first = first ? first : t;
+		if (t->uid != first->uid || t->gid != first->gid)
+			ret->one = false;
+		if (t->uid == in->target->priv->uid && t->gid == in->target->priv->gid)
+			continue;
+		ret->own = false;
+		ret->other = ret->other ? ret->other : t;
+	}
+}
+
+static bool may_be_anybody(const struct rule_input *in)
+{
+	return has_cap(in, CAP_SETUID_BIT) && has_cap(in, CAP_SETGID_BIT);
+}
+
+/* Can this job, with its users, be restored in namespaces, where no pid is taken? */
+static CkptTristate beside(const struct rule_input *in, const struct ways *w)
+{
+	const CkptTristate no = CKPT_TRISTATE__CKPT_NO;
+	struct users u;
+
+	users_of(in, &u);
+	return any_of(u.own || may_be_anybody(in) ? w->pidns : no, u.one ? w->userns : no);
 }
 
 static void restore_rule(const struct rule *r, const struct rule_input *in, struct findings *out)
 {
-	enum finding_status status;
 	struct finding *f;
+	CkptTristate v;
 	struct ways w;
 
 	ways_of(in->target, &w);
-	if (w.in_place == CKPT_TRISTATE__CKPT_YES || w.namespaces == CKPT_TRISTATE__CKPT_YES) {
+	v = any_of(w.in_place, any_of(w.pidns, w.userns));
+	if (v == CKPT_TRISTATE__CKPT_YES) {
 		f = findings_add(out, r, FINDING_OK, NULL);
 		finding_have(f, "%s",
-			     w.in_place == CKPT_TRISTATE__CKPT_YES ? "pids can be chosen in place"
-								   : "namespaces can be made");
+			     w.in_place == v ? "pids can be chosen in place"
+					     : "namespaces can be made");
 		return;
 	}
-	status = w.in_place == CKPT_TRISTATE__CKPT_NO && w.namespaces == CKPT_TRISTATE__CKPT_NO
-			 ? FINDING_REFUSE
-			 : FINDING_UNKNOWN;
-	f = findings_add(out, r, status, NULL);
+	f = findings_add(out, r, v == CKPT_TRISTATE__CKPT_NO ? FINDING_REFUSE : FINDING_UNKNOWN,
+			 NULL);
 	finding_need(f, "to give tasks their pids: in this pid namespace, or in a new one");
-	finding_have(f, "in place: %s; in a new one: %s", w.why_not_in_place, w.why_no_namespaces);
+	finding_have(f, "in place: %s; in a new one: %s", w.why_not_in_place, w.why_no_userns);
 	finding_evidence(f, "tried as uid %u", in->target->priv->uid);
 	finding_remedy(f,
 		       "as root: sysctl -w user.max_user_namespaces=15000 (and, where there is "
 		       "such a switch, kernel.unprivileged_userns_clone=1), or run ckpt as root");
 	if (f)
-		f->host = status == FINDING_REFUSE;
+		f->host = v == CKPT_TRISTATE__CKPT_NO;
 }
 
 static void uid_rule(const struct rule *r, const struct rule_input *in, struct findings *out)
 {
-	uint32_t uid = in->target->priv->uid;
-	const CkptNeedTask *other = NULL;
 	struct finding *f;
+	struct users u;
+	struct ways w;
 
-	for (size_t i = 0; i < in->needs->n_tasks && !other; i++)
-		if (in->needs->tasks[i]->has_uid && in->needs->tasks[i]->uid != uid)
-			other = in->needs->tasks[i];
-	if (!other || has_cap(in, CAP_SETUID_BIT)) {
+	ways_of(in->target, &w);
+	users_of(in, &u);
+	if (u.own || may_be_anybody(in)) {
 		findings_add(out, r, in->needs->n_tasks ? FINDING_OK : FINDING_NA, NULL);
 		return;
 	}
-	f = findings_add(out, r, FINDING_REFUSE, NULL);
-	finding_need(f, "uid %u", other->uid);
-	finding_have(f, "uid %u, which may not become another", uid);
-	finding_evidence(f, "task %u (%s)", other->pid, other->comm);
-	finding_remedy(f, "run ckpt as uid %u, or as root", other->uid);
+	if (u.one && w.userns != CKPT_TRISTATE__CKPT_NO) {
+		f = findings_add(out, r,
+				 w.userns == CKPT_TRISTATE__CKPT_YES ? FINDING_OK : FINDING_UNKNOWN,
+				 NULL);
+		finding_evidence(f, "a user namespace shows uid %u to the job", u.other->uid);
+	} else {
+		f = findings_add(out, r, FINDING_REFUSE, NULL);
+		finding_evidence(f, "task %u (%s)%s", u.other->pid, u.other->comm,
+				 u.one ? "" : "; the tasks have several users");
+	}
+	finding_need(f, "uid %u, gid %u", u.other->uid, u.other->gid);
+	finding_have(f, "uid %u, gid %u", in->target->priv->uid, in->target->priv->gid);
+	if (u.one)
+		finding_remedy(f, "run ckpt as uid %u, or as root", u.other->uid);
+	else
+		finding_remedy(f, "run ckpt as root");
+}
+
+/* What works less well in the place that the job will be restored in. */
+static void place_rule(const struct rule *r, const struct rule_input *in, struct findings *out)
+{
+	static const struct {
+		const char *in_place, *userns, *subject, *effect;
+	} aspects[] = {
+		{ "exe", "ns.exe", "/proc/PID/exe", "it will show ckpt instead of the program" },
+		{ "time", "ns.time", "monotonic clocks", "they will jump" },
+		{ NULL, "ns.proc", "/proc", "it will not show the job under its own pids" },
+	};
+	struct users u;
+	struct ways w;
+	bool here, any = false;
+
+	ways_of(in->target, &w);
+	users_of(in, &u);
+	here = w.in_place == CKPT_TRISTATE__CKPT_YES && (u.own || may_be_anybody(in));
+	if (!here && w.userns != CKPT_TRISTATE__CKPT_YES) {
+		findings_add(out, r, FINDING_NA, NULL);
+		return;
+	}
+	for (size_t i = 0; i < CK_ARRAY_SIZE(aspects); i++) {
+		const char *name = here ? aspects[i].in_place : aspects[i].userns, *why;
+		struct finding *f;
+
+		if (!name || probe_has(in->target, name, &why) != CKPT_TRISTATE__CKPT_NO)
+			continue;
+		any = true;
+		f = findings_add(out, r, FINDING_DEGRADED, aspects[i].subject);
+		finding_need(f, "as it was");
+		finding_have(f, "%s", aspects[i].effect);
+		finding_evidence(f, "%s", why);
+		finding_remedy(f, "none is needed if the job does not look at it");
+	}
+	if (!any)
+		findings_add(out, r, FINDING_OK, NULL);
 }
 
 /* ---- pids ---- */
@@ -161,15 +266,15 @@ static void taken_rule(const struct rule *r, const struct rule_input *in, struct
 	struct taken taken = { .list = CK_STRBUF_INIT };
 	struct finding *f;
 	struct ways w;
-	bool beside;
+	bool free_elsewhere;
 
 	ways_of(in->target, &w);
-	beside = w.namespaces == CKPT_TRISTATE__CKPT_YES;
+	free_elsewhere = beside(in, &w) == CKPT_TRISTATE__CKPT_YES;
 	if (!in->needs->n_tasks) {
 		findings_add(out, r, FINDING_NA, NULL);
 		return;
 	}
-	if (!in->target->n_pids && !beside) {
+	if (!in->target->n_pids && !free_elsewhere) {
 		f = findings_add(out, r, FINDING_DEFERRED, NULL);
 		finding_need(f, "free pids");
 		finding_evidence(f, "which pids are taken is known on the host only");
@@ -180,15 +285,15 @@ static void taken_rule(const struct rule *r, const struct rule_input *in, struct
 		findings_add(out, r, FINDING_OK, NULL);
 		return;
 	}
-	f = findings_add(out, r, beside ? FINDING_OK : FINDING_REFUSE, NULL);
+	f = findings_add(out, r, free_elsewhere ? FINDING_OK : FINDING_REFUSE, NULL);
 	finding_need(f, "%zu %s", taken.n, taken.n == 1 ? "pid" : "pids");
 	finding_have(f, "taken: %s", ck_strbuf_str(&taken.list));
 	ck_strbuf_done(&taken.list);
-	if (beside) {
+	if (free_elsewhere) {
 		finding_evidence(f, "a new pid namespace will be used");
 		return;
 	}
-	finding_evidence(f, "no new pid namespace can be made: %s", w.why_no_namespaces);
+	finding_evidence(f, "no new pid namespace can be made: %s", w.why_no_userns);
 	finding_remedy(f, taken.itself ? "end it first; it may be the job itself, still running"
 				       : "wait until it ends, or end it");
 	if (f)
@@ -216,7 +321,7 @@ static void pid_max_rule(const struct rule *r, const struct rule_input *in, stru
 	/* Since v6.14 a new pid namespace starts with the largest limit there is (kernel/
 	 * pid_namespace.c:create_pid_namespace(), 7863dcc72d0f). */
 	ways_of(in->target, &w);
-	if (w.namespaces == CKPT_TRISTATE__CKPT_YES &&
+	if (beside(in, &w) == CKPT_TRISTATE__CKPT_YES &&
 	    sscanf(in->target->kernel->release, "%u.%u", &major, &minor) == 2 &&
 	    (major > 6 || (major == 6 && minor >= 14)))
 		limit = 1u << 22;
@@ -234,36 +339,52 @@ static void pid_max_rule(const struct rule *r, const struct rule_input *in, stru
 
 /* ---- kernel ---- */
 
+/* Without these nothing can be restored; the engine asks for them at every restore. */
+static const struct {
+	const char *name, *why;
+} always_needed[] = {
+	{ "prctl.mm_map", "every restore sets the addresses of brk, stack and arguments" },
+	{ "mremap.vdso", "every restore moves the vDSO" },
+	{ "close_range", "every restore closes descriptors" },
+};
+
+static void feature_finding(const struct rule *r, const struct rule_input *in, const char *name,
+			    const char *why, bool every, struct findings *out)
+{
+	const char *detail;
+	CkptTristate v = probe_has(in->target, name, &detail);
+	int fact = probe_fact_find(name);
+	struct finding *f;
+
+	if (v == CKPT_TRISTATE__CKPT_YES)
+		return;
+	f = findings_add(out, r, v == CKPT_TRISTATE__CKPT_NO ? FINDING_REFUSE : FINDING_UNKNOWN,
+			 name);
+	finding_need(f, "%s", why);
+	finding_have(f, "Linux %s: %s", in->target->kernel->release,
+		     *detail                       ? detail
+		     : v == CKPT_TRISTATE__CKPT_NO ? "missing"
+						   : "not known");
+	if (fact >= 0)
+		finding_remedy(f, "restore it on Linux %s or later", probe_fact_infos[fact].since);
+	else
+		finding_remedy(f, "use a ckpt that knows this feature");
+	if (f)
+		f->host = every && v == CKPT_TRISTATE__CKPT_NO;
+}
+
 static void feature_rule(const struct rule *r, const struct rule_input *in, struct findings *out)
 {
 	const CkptNeeds *needs = in->needs;
-	bool any = false;
+	size_t before = out->n;
 
-	for (size_t i = 0; i < needs->n_features; i++) {
-		const char *name = needs->features[i]->name, *detail;
-		CkptTristate v = probe_has(in->target, name, &detail);
-		int fact = probe_fact_find(name);
-		struct finding *f;
-
-		if (v == CKPT_TRISTATE__CKPT_YES)
-			continue;
-		any = true;
-		f = findings_add(out, r,
-				 v == CKPT_TRISTATE__CKPT_NO ? FINDING_REFUSE : FINDING_UNKNOWN,
-				 name);
-		finding_need(f, "%s", needs->features[i]->why);
-		finding_have(f, "Linux %s: %s", in->target->kernel->release,
-			     *detail                       ? detail
-			     : v == CKPT_TRISTATE__CKPT_NO ? "missing"
-							   : "not known");
-		if (fact >= 0)
-			finding_remedy(f, "restore it on Linux %s or later",
-				       probe_fact_infos[fact].since);
-		else
-			finding_remedy(f, "use a ckpt that knows this feature");
-	}
-	if (!any)
-		findings_add(out, r, needs->n_features ? FINDING_OK : FINDING_NA, NULL);
+	for (size_t i = 0; i < CK_ARRAY_SIZE(always_needed); i++)
+		feature_finding(r, in, always_needed[i].name, always_needed[i].why, true, out);
+	for (size_t i = 0; i < needs->n_features; i++)
+		feature_finding(r, in, needs->features[i]->name, needs->features[i]->why, false,
+				out);
+	if (out->n == before)
+		findings_add(out, r, FINDING_OK, NULL);
 }
 
 static void task_size_rule(const struct rule *r, const struct rule_input *in, struct findings *out)
@@ -396,6 +517,7 @@ static void terminal_rule(const struct rule *r, const struct rule_input *in, str
 const struct rule probe_rules[] = {
 	{ "priv.restore", "tasks can't get their pids", restore_rule },
 	{ "priv.uid", "the job belongs to somebody else", uid_rule },
+	{ "priv.place", "the job will notice where it is", place_rule },
 	{ "kernel.page-size", "memory pages have another size", page_size_rule },
 	{ "kernel.task-size", "addresses don't exist here", task_size_rule },
 	{ "kernel.feature", "the kernel lacks something", feature_rule },
