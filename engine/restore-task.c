@@ -7,6 +7,7 @@
 #include <elf.h>
 #include <errno.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -152,16 +153,24 @@ int engine_plan_pending(struct script *s, const SignalQueueEntry *q, pid_t pid, 
 
 /* ---- timers ---- */
 
+/*
+ * A real-time interval timer that has expired is not armed again until its SIGALRM is taken: it then
+ * has an interval, no time left, and a signal that pends. It gets there by expiring once more; the
+ * signals become one. Linux kernel/signal.c:dequeue_signal()
+ */
 static void plan_itimer(struct script *s, int which, const ItimerEntry *e)
 {
+	bool expired = e && which == ITIMER_REAL && (e->isec || e->iusec);
 	struct itimerval v;
 
-	if (!e || (!e->vsec && !e->vusec))
+	if (!e || (!e->vsec && !e->vusec && !expired))
 		return;
 	v.it_interval.tv_sec = (time_t)e->isec;
 	v.it_interval.tv_usec = (suseconds_t)e->iusec;
 	v.it_value.tv_sec = (time_t)e->vsec;
 	v.it_value.tv_usec = (suseconds_t)e->vusec;
+	if (!e->vsec && !e->vusec)
+		v.it_value.tv_usec = 1;
 	script_syscall(s, SCRIPT_OK, SYS_setitimer, (uint64_t)which, script_data(s, &v, sizeof(v)),
 		       0, 0, 0, 0, "set interval timer %d", which);
 }
