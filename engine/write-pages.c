@@ -8,7 +8,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include "base/auto.h"
@@ -134,16 +133,17 @@ static int put_chunk(struct writer *w, uint64_t addr, const uint8_t *data, size_
 	return 0;
 }
 
-/* The memory of a task that may not read it itself (PROT_NONE) comes through /proc/PID/mem. */
+/*
+ * Through /proc/PID/mem: it reads PROT_NONE too, and, unlike process_vm_readv, leaves copy-on-write
+ * pages shared. That one pins what it reads, for which the kernel first makes a copy of a page that
+ * several tasks have: a dump of a forked job would multiply its memory.
+ * Linux mm/gup.c:gup_must_unshare(), v5.19
+ */
 static int read_task(const struct engine_task *t, uint64_t addr, uint8_t *buf, size_t len,
 		     struct ck_err *err)
 {
-	struct iovec local = { buf, len }, remote = { (void *)(uintptr_t)addr, len };
-	ssize_t got = process_vm_readv(t->pid, &local, 1, &remote, 1, 0);
+	ssize_t got = ck_pread_full(t->memfd, buf, len, (off_t)addr);
 
-	if (got == (ssize_t)len)
-		return 0;
-	got = ck_pread_full(t->memfd, buf, len, (off_t)addr);
 	if (got == (ssize_t)len)
 		return 0;
 	return ck_fail(err, CK_ERR_SYS, got < 0 ? (int)got : -EIO, "cannot read memory at %llx",
