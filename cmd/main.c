@@ -22,7 +22,9 @@ static const struct cmd cmds[] = {
 	  cmd_show },
 	{ "dump", "-t PID --image DIR [--leave-running] [--shell-job]",
 	  "checkpoint a running tree of tasks", cmd_dump },
-	{ "restore", "--image DIR [--detach] [--shell-job] [--no-inplace]",
+	{ "restore",
+	  "--image DIR [--detach] [--shell-job] [--no-inplace] [--allow ACTION] "
+	  "[--allow-undecided]",
 	  "restore a tree of tasks, and end as it ends", cmd_restore },
 	{ "help", "", "print this text", cmd_help },
 };

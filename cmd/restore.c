@@ -12,25 +12,38 @@
 #include "base/auto.h"
 #include "base/err.h"
 #include "cmd/cmd.h"
+#include "cmd/verdict.h"
 #include "engine/engine.h"
 #include "image/image.h"
+#include "policies/policies.h"
 
 struct restore_args {
 	const char *image;
 	unsigned int flags;
 };
 
-enum { OPT_IMAGE = 1, OPT_DETACH, OPT_SHELL_JOB, OPT_NO_INPLACE };
+enum {
+	OPT_IMAGE = 1,
+	OPT_DETACH,
+	OPT_SHELL_JOB,
+	OPT_NO_INPLACE,
+	OPT_ALLOW,
+	OPT_ALLOW_UNDECIDED,
+};
 
-static int parse(int argc, char **argv, struct restore_args *a)
+/* What the command line allows goes into the policy. */
+static int parse(int argc, char **argv, struct restore_args *a, struct policy *policy)
 {
 	static const struct option options[] = {
 		{ "image", required_argument, NULL, OPT_IMAGE },
 		{ "detach", no_argument, NULL, OPT_DETACH },
 		{ "shell-job", no_argument, NULL, OPT_SHELL_JOB },
 		{ "no-inplace", no_argument, NULL, OPT_NO_INPLACE },
+		{ "allow", required_argument, NULL, OPT_ALLOW },
+		{ "allow-undecided", no_argument, NULL, OPT_ALLOW_UNDECIDED },
 		{ NULL, 0, NULL, 0 },
 	};
+	struct ck_err err = CK_ERR_INIT;
 	int c;
 
 	optind = 1;
@@ -44,7 +57,11 @@ static int parse(int argc, char **argv, struct restore_args *a)
 			a->flags |= ENGINE_RESTORE_SHELL_JOB;
 		else if (c == OPT_NO_INPLACE)
 			a->flags |= ENGINE_NO_INPLACE;
-		else
+		else if (c == OPT_ALLOW && policy_allow(policy, optarg, &err) < 0)
+			return cmd_usage("restore", "%s", err.what);
+		else if (c == OPT_ALLOW_UNDECIDED)
+			policy_allow_undecided(policy);
+		else if (c != OPT_ALLOW)
 			return cmd_usage("restore", "unknown or incomplete option %s",
 					 argv[optind - 1]);
 	}
@@ -52,6 +69,11 @@ static int parse(int argc, char **argv, struct restore_args *a)
 		return cmd_usage("restore", "what is %s?", argv[optind]);
 	if (!a->image)
 		return cmd_usage("restore", "--image DIR is missing");
+	/* Either word gives the job the caller's terminal. */
+	if (policy_allows(policy, "shell-job"))
+		a->flags |= ENGINE_RESTORE_SHELL_JOB;
+	if (a->flags & ENGINE_RESTORE_SHELL_JOB)
+		(void)policy_allow(policy, "shell-job", NULL);
 	return CMD_EXIT_OK;
 }
 
@@ -80,31 +102,25 @@ static int end_as(int status)
 	return 128 + signo;
 }
 
-/* The place where facts of this host are judged before anything happens: 0, or negative with
- * CK_ERR_VERDICT. */
-static int check_before_restore(const struct image *img, const struct restore_args *a,
-				struct ck_err *err)
-{
-	(void)img;
-	(void)a;
-	(void)err;
-	return 0;
-}
-
 int cmd_restore(int argc, char **argv)
 {
 	CK_AUTO(image) struct image *img = NULL;
+	CK_AUTO(policy) struct policy *policy = NULL;
 	struct restore_args a = { .image = NULL };
 	struct ck_err err = CK_ERR_INIT;
 	struct engine_restore_opts o = { .on_note = tell_note };
-	int r = parse(argc, argv, &a), status = 0;
+	int r = policy_default(&policy, &err), status = 0;
 
+	if (r < 0)
+		return cmd_fail("restore", &err);
+	r = parse(argc, argv, &a, policy);
 	if (r != CMD_EXIT_OK)
 		return r;
 	r = image_open(a.image, &img, &err);
-	if (r == 0)
-		r = check_before_restore(img, &a, &err);
 	if (r == 0) {
+		status = cmd_verdict_refuses("restore", img, policy);
+		if (status)
+			return status;
 		o.image = img;
 		o.flags = a.flags;
 		r = engine_restore(&o, &status, &err);

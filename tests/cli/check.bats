@@ -254,6 +254,23 @@ remedy() {
 	[ "$status" -eq 0 ]
 }
 
+@test "restore refuses as the check does, and says nothing where nothing is wrong" {
+	rmdir "$JOB/cwd"
+	check
+	verdict=$output
+	run "$CKPT" restore --image "$IMG"
+	[ "$status" -eq 20 ]
+	[ "$output" = "$verdict" ]
+	run "$CKPT" restore --image "$IMG" --allow nonsense
+	[ "$status" -eq 64 ]
+	eval "$(remedy)"
+	# The job, sleep, would take a quarter of an hour.
+	run timeout --preserve-status -s TERM 2 "$CKPT" restore --image "$IMG"
+	echo "$output"
+	[ "$status" -eq 143 ]
+	[ -z "$output" ]
+}
+
 @test "JSON fits its schema and has everything" {
 	rmdir "$JOB/cwd"
 	check --format json
