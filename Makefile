@@ -35,8 +35,7 @@ LIB_OBJS := $(SRCS:%.c=$(B)/%.o) $(GEN:%.c=%.o) $(PIES:%=$(B)/engine/pie/%-blob.
 CMD_OBJS := $(CMDS:%.c=$(B)/%.o)
 UNIT := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/t-*.c))
 JOBS := $(patsubst tests/jobs/%.c,$(B)/tests/jobs/%,$(wildcard tests/jobs/*.c))
-TEST_TOOLS := $(patsubst tests/tools/%.c,$(B)/tests/tools/%,$(wildcard tests/tools/*.c)) \
-	$(patsubst tests/lib/%.c,$(B)/tests/lib/%.so,$(wildcard tests/lib/*.c))
+TEST_TOOLS := $(patsubst tests/tools/%.c,$(B)/tests/tools/%,$(wildcard tests/tools/*.c))
 
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -122,9 +121,6 @@ $(B)/tests/jobs/%: tests/jobs/%.c
 $(B)/tests/tools/%: tests/tools/%.c
 	$(call say,TOOL,$@)
 	$(Q)mkdir -p $(@D) && $(CC) $(TEST_CFLAGS) -o $@ $<
-$(B)/tests/lib/%.so: tests/lib/%.c
-	$(call say,LIB,$@)
-	$(Q)mkdir -p $(@D) && $(CC) $(TEST_CFLAGS) -fPIC -shared -o $@ $<
 
 # Debian packages: what building, testing and the demo need. make lint needs more: deps-lint.
 DEPS := build-essential pkg-config libprotobuf-c-dev protobuf-c-compiler libjson-c-dev libcap-dev libkmod-dev \
@@ -170,7 +166,7 @@ dev:
 # rules change; `make -j2 lint` after a small edit takes seconds. Generated code is not looked at.
 L := $(B)/lint
 UNIT_SRCS := $(wildcard tests/unit/*.c)
-OWN_C := $(SRCS) $(CMDS) $(wildcard engine/pie/*.c) $(UNIT_SRCS) $(wildcard tests/jobs/*.c tests/lib/*.c tests/tools/*.c)
+OWN_C := $(SRCS) $(CMDS) $(wildcard engine/pie/*.c) $(UNIT_SRCS) $(wildcard tests/jobs/*.c tests/tools/*.c)
 OWN_H := $(filter-out build%,$(wildcard */*.h */*/*.h */*/*/*.h))
 SHELLS := $(shell git ls-files | xargs grep -lsE '^\#!.*\b(ba)?sh\b')
 LINT_TOOLS := $(DEPS_LINT)
