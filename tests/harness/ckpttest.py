@@ -44,8 +44,8 @@ class Place:
     """A directory of the ordinary user that holds copies of ckpt and the test programs (the source tree may
     be closed to him) and all work directories. Removed at the end unless something was worth keeping."""
 
-    def __init__(self, name):
-        self.user = ordinary_user()
+    def __init__(self, name, user=None):
+        self.user = user or ordinary_user()
         self.dir = tempfile.mkdtemp(prefix=f"ckpt-{name}-", dir=os.environ.get("CKPT_TMP", "/var/tmp"))
         self.bin = os.path.join(self.dir, "bin")
         self.kept = []
