@@ -74,6 +74,12 @@ class Place:
         self.own(path)
         return path
 
+    def output(self, path):
+        """A new file of the ordinary user's, open for writing: a job's stdout."""
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
+        self.own(path)
+        return fd
+
     def environment(self, home, more=None):
         env = {"PATH": f"{self.bin}:/usr/local/bin:/usr/bin:/bin", "HOME": home, "LC_ALL": "C.UTF-8"}
         env["TMPDIR"] = home
@@ -141,14 +147,18 @@ def status_field(pid, field):
     return m.group(1) if m else None
 
 
+def threads(pid):
+    """Thread ids of pid in their order; none when it is gone."""
+    try:
+        return sorted(os.listdir(f"/proc/{pid}/task"), key=int)
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
 def children(pid):
     """Children of all threads of pid."""
     found = []
-    try:
-        tids = os.listdir(f"/proc/{pid}/task")
-    except (FileNotFoundError, ProcessLookupError):
-        return found
-    for tid in tids:
+    for tid in threads(pid):
         text = read_proc(pid, f"task/{tid}/children")
         found += [int(c) for c in (text or "").split()]
     return found

@@ -20,6 +20,7 @@ static struct {
 } counters[CPUS];
 static _Atomic uint64_t commits;
 static _Atomic bool over;
+static pthread_barrier_t started;
 
 static struct rseq *self(void)
 {
@@ -85,6 +86,7 @@ static void *work(void *arg)
 	struct rseq *rs = self();
 
 	(void)arg;
+	pthread_barrier_wait(&started);
 	while (!over) {
 		CHECK(rs->cpu_id < CPUS);
 		add(rs, PER_ROUND);
@@ -102,8 +104,10 @@ int main(void)
 		printf("rseq: this libc or kernel has none\n");
 		return 77;
 	}
+	CHECK(!pthread_barrier_init(&started, NULL, N));
 	for (int i = 0; i < N - 1; i++)
 		CHECK(!pthread_create(&t[i], NULL, work, NULL));
+	pthread_barrier_wait(&started);
 	while (job_more())
 		add(self(), PER_ROUND);
 	over = true;

@@ -22,7 +22,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { MAX_TASKS = 256 };
+enum { MAX_TASKS = 256, HISTORY = 12 };
+
+/* A system call as it was entered. */
+struct call {
+	unsigned long long nr, args[3];
+};
 
 struct killat {
 	unsigned long at, events;
@@ -30,7 +35,8 @@ struct killat {
 	bool group, done;
 	pid_t leader, tasks[MAX_TASKS];
 	int n_tasks, status;
-	long long call;
+	struct call history[HISTORY]; /* a ring: the last one is at calls % HISTORY */
+	unsigned long calls;
 	bool entry;
 };
 
@@ -59,15 +65,9 @@ static void learn(struct killat *k, pid_t pid)
 }
 
 /* The moment has come; the task pid is at entry to or at exit from a call. */
-static void strike(struct killat *k, pid_t pid)
+static void strike(struct killat *k)
 {
-	struct __ptrace_syscall_info info;
-
 	k->done = true;
-	if (ptrace(PTRACE_GET_SYSCALL_INFO, pid, sizeof(info), &info) > 0) {
-		k->entry = info.op == PTRACE_SYSCALL_INFO_ENTRY;
-		k->call = k->entry ? (long long)info.entry.nr : -1;
-	}
 	if (k->command) {
 		if (system(k->command) != 0) /* NOLINT(cert-env33-c): the caller's own */
 			die(k->command);
@@ -78,6 +78,28 @@ static void strike(struct killat *k, pid_t pid)
 		kill(k->tasks[i], SIGKILL);
 }
 
+/* A stop at entry to or exit from a system call. */
+static void at_call(struct killat *k, pid_t pid)
+{
+	struct __ptrace_syscall_info info;
+
+	if (k->done)
+		return;
+	k->events++;
+	k->entry = false;
+	if (ptrace(PTRACE_GET_SYSCALL_INFO, pid, sizeof(info), &info) > 0 &&
+	    info.op == PTRACE_SYSCALL_INFO_ENTRY) {
+		struct call *c = &k->history[++k->calls % HISTORY];
+
+		k->entry = true;
+		c->nr = info.entry.nr;
+		for (int i = 0; i < 3; i++)
+			c->args[i] = info.entry.args[i];
+	}
+	if (k->events == k->at)
+		strike(k);
+}
+
 /* A stop of one task; lets it go on. */
 static void stopped(struct killat *k, pid_t pid, int status)
 {
@@ -85,8 +107,7 @@ static void stopped(struct killat *k, pid_t pid, int status)
 
 	learn(k, pid);
 	if (sig == (SIGTRAP | 0x80)) {
-		if (++k->events == k->at)
-			strike(k, pid);
+		at_call(k, pid);
 		sig = 0;
 	} else if (event || sig == SIGTRAP || (sig == SIGSTOP && pid != k->leader)) {
 		sig = 0; /* of our own making: new tasks, exec */
@@ -149,15 +170,22 @@ static void report(const struct killat *k)
 {
 	int fd = k->out ? open(k->out, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644) : 2;
 
-	if (fd < 0 || dprintf(fd, "events=%lu killed=%d call=%lld way=%s status=%d\n", k->events,
-			      k->done, k->call, k->entry ? "entry" : "exit", k->status) < 0)
+	if (fd < 0 || dprintf(fd, "events=%lu killed=%d way=%s status=%d\ncalls:", k->events,
+			      k->done, k->entry ? "entry" : "exit", k->status) < 0)
 		die(k->out);
+	for (unsigned long i = k->calls > HISTORY ? k->calls - HISTORY + 1 : 1; i <= k->calls;
+	     i++) {
+		const struct call *c = &k->history[i % HISTORY];
+
+		dprintf(fd, " %llu(%llx,%llx,%llx)", c->nr, c->args[0], c->args[1], c->args[2]);
+	}
+	dprintf(fd, "\n");
 	close(fd);
 }
 
 int main(int argc, char **argv)
 {
-	struct killat k = { .call = -1 };
+	struct killat k = { 0 };
 	int opt;
 
 	while ((opt = getopt(argc, argv, "+gn:x:o:")) != -1) {
