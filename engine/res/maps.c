@@ -214,6 +214,14 @@ static int dump_exe(struct engine_dump *d, struct engine_task *t, struct ck_err 
 	return r < 0 ? ck_err_at(err, r, "the program") : 0;
 }
 
+/* The parts of a program or library follow one another. */
+static bool is_same_file(const struct proc_map *a, const struct proc_map *b)
+{
+	return a->inode == b->inode && a->dev_major == b->dev_major &&
+	       a->dev_minor == b->dev_minor && a->deleted == b->deleted &&
+	       (a->shared && a->w) == (b->shared && b->w) && strcmp(a->name, b->name) == 0;
+}
+
 int res_dump_maps(struct engine_dump *d, struct engine_task *t, struct ck_err *err)
 {
 	int r = dump_exe(d, t, err);
@@ -228,6 +236,10 @@ int res_dump_maps(struct engine_dump *d, struct engine_task *t, struct ck_err *e
 		const struct proc_map *m = &t->maps.m[i];
 		const char *what = NULL;
 
+		if (i > 0 && is_same_file(m, m - 1)) {
+			t->map_file_ids[i] = t->map_file_ids[i - 1];
+			continue;
+		}
 		switch (kind_of(m, &what)) {
 		case MAPS_NO_FILE:
 			break;

@@ -151,8 +151,8 @@ int res_file_reopen(const struct res_file *f, int flags);
 /* The very description that the job has, for harmless questions, to be closed at once. -errno;
  * -EPERM and -ENOSYS in many containers. */
 int res_file_borrow(struct engine_dump *d, const struct res_file *f);
-/* Reopened if its mode allows that to us, else borrowed: for what needs neither an offset of its own
- * nor a change. */
+/* Reopened if its mode allows that to us, else borrowed: for what needs neither an offset of its
+ * own nor a change. */
 int res_file_peek(struct engine_dump *d, const struct res_file *f, int flags);
 
 /* share.c: makes one res_file per open file description, and gives every descriptor its id. */

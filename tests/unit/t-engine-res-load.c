@@ -116,7 +116,7 @@ static void put(struct image_writer *w, enum image_kind kind, unsigned int id,
 	struct image_file *f;
 
 	ck_assert_int_eq(image_create(w, kind, id, &f, &job_err), 0);
-	for (int i = 0; i <= twice; i++) {
+	for (int i = 0; i < (twice ? 2 : 1); i++) {
 		ck_assert_int_eq(image_append(f, m, &job_err), 0);
 		if (raw)
 			ck_assert_int_eq(image_append_raw(f, "contents", raw, &job_err), 0);

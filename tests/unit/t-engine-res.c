@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Descriptors, directories and locks of a small job, dumped and restored without its memory. */
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <poll.h>
 #include <pty.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/sysmacros.h>
 
 #include "tests/unit/res-job.h"
@@ -742,6 +745,58 @@ START_TEST(signal_owner)
 }
 END_TEST
 
+/* ---- where system calls are forbidden, as in containers ---- */
+
+static void forbid(long nr)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned int)nr, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog prog = { .len = CK_ARRAY_SIZE(code), .filter = code };
+
+	ck_assert_int_eq(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+	ck_assert_int_eq(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog), 0);
+}
+
+static void unclear_make(int task)
+{
+	(void)task;
+	job_open(3, "log", O_WRONLY | O_APPEND, "line\n");
+	JOB_CHECK(dup2(3, 4) == 4);
+	job_open(5, "data", O_RDWR, "x");
+	JOB_CHECK(pipe((int[2]){ 0 }) == 0 && dup2(6, 8) == 8);
+}
+
+static void unclear_verify(int task)
+{
+	(void)task;
+	JOB_CHECK(write(3, "a", 1) == 1 && write(4, "b", 1) == 1);
+	JOB_CHECK(is_open(5) && is_open(6) && is_open(7) && is_open(8) && !is_open(9));
+}
+
+START_TEST(kcmp_forbidden)
+{
+	forbid(SYS_kcmp);
+	forbid(SYS_pidfd_getfd);
+	job_cycle(&(struct job){ .n_tasks = 1, .make = unclear_make, .verify = unclear_verify });
+}
+END_TEST
+
+START_TEST(kcmp_needed)
+{
+	struct job j = { .n_tasks = 3, .make = sharing_make, .verify = sharing_verify };
+
+	forbid(SYS_kcmp);
+	job_refused(&j, "share their offset");
+	ck_assert_int_eq(job_err.kind, CK_ERR_PERM);
+	ck_assert_ptr_nonnull(strstr(job_err.hint, "kcmp"));
+	ck_assert_ptr_nonnull(strstr(job_err.where, "fd 3"));
+}
+END_TEST
+
 static Suite *res_suite(void)
 {
 	const TTest *const tests[] = {
@@ -762,6 +817,8 @@ static Suite *res_suite(void)
 		terminal,
 		terminal_refused,
 		signal_owner,
+		kcmp_forbidden,
+		kcmp_needed,
 	};
 	Suite *s = suite_create("engine/res");
 	TCase *c = tcase_create("all");
