@@ -114,4 +114,5 @@ const struct res_type res_type_device = {
 	.owns = device_owns,
 	.load = device_load,
 	.open = device_open,
+	.fown = res_reg_fown,
 };

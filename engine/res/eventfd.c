@@ -20,19 +20,22 @@ static int eventfd_look(struct engine_dump *d, struct res_file *f, struct ck_err
 	return res_fown_look(d, f, err);
 }
 
-/* The number behind "KEY:" in fdinfo text, or -1 if there is no such line. */
-static int64_t find_number(const char *text, const char *key)
+/* The hexadecimal number behind "KEY:" in fdinfo text; false if there is no such line. */
+static bool find_number(const char *text, const char *key, uint64_t *ret)
 {
 	const char *line = strstr(text, key);
-	char *end;
 	unsigned long long v;
+	char *end;
 
 	if (!line)
-		return -1;
+		return false;
 	line += strlen(key);
-	/* fs/eventfd.c:eventfd_show_fdinfo(): the count is in hexadecimal, the flag is 0 or 1 */
+	errno = 0;
 	v = strtoull(line, &end, 16);
-	return end == line || v > INT64_MAX ? -1 : (int64_t)v;
+	if (end == line || errno)
+		return false;
+	*ret = v;
+	return true;
 }
 
 static int eventfd_dump(struct engine_dump *d, struct res_file *f, struct ck_err *err)
@@ -41,24 +44,23 @@ static int eventfd_dump(struct engine_dump *d, struct res_file *f, struct ck_err
 	FileEntry fe = FILE_ENTRY__INIT;
 	CK_AUTO(free) char *text = NULL;
 	char path[32];
-	int64_t count;
+	uint64_t semaphore = 0;
 	int r;
 
 	snprintf(path, sizeof(path), "fdinfo/%d", f->fd);
 	r = ck_read_file_at(f->task->dirfd, path, 4096, &text, NULL);
 	if (r < 0)
 		return ck_fail(err, CK_ERR_SYS, r, "cannot read %s", path);
-	count = find_number(text, "\neventfd-count:");
-	if (count < 0)
+	/* Linux fs/eventfd.c:eventfd_show_fdinfo() */
+	if (!find_number(text, "\neventfd-count:", &e.counter))
 		return ck_fail(err, CK_ERR_REFUSED, -EOPNOTSUPP,
 			       "the kernel does not tell the count of an eventfd");
 	e.id = f->id;
 	e.flags = f->flags;
 	e.fown = &f->fown;
-	e.counter = (uint64_t)count;
 	/* COMPAT(v6.5): before, nothing tells a semaphore from a counter, the common case */
-	e.has_semaphore = 1;
-	e.semaphore = find_number(text, "\neventfd-semaphore:") == 1;
+	e.has_semaphore = find_number(text, "\neventfd-semaphore:", &semaphore);
+	e.semaphore = semaphore == 1;
 	fe.type = FD_TYPES__EVENTFD;
 	fe.id = f->id;
 	fe.efd = &e;
@@ -101,6 +103,12 @@ static int eventfd_open(struct engine_restore *r, struct res_rfile *f, int *ret_
 	return 0;
 }
 
+static const FownEntry *eventfd_fown(const struct engine_restore *r, const struct res_rfile *f)
+{
+	(void)r;
+	return f->fe->efd->fown;
+}
+
 const struct res_type res_type_eventfd = {
 	.name = "an eventfd",
 	.fd_type = FD_TYPES__EVENTFD,
@@ -110,4 +118,5 @@ const struct res_type res_type_eventfd = {
 	.owns = eventfd_owns,
 	.load = eventfd_load,
 	.open = eventfd_open,
+	.fown = eventfd_fown,
 };

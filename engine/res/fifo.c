@@ -131,6 +131,14 @@ static int fifo_open(struct engine_restore *r, struct res_rfile *f, int *ret_fd,
 	return 0;
 }
 
+static const FownEntry *fifo_fown(const struct engine_restore *r, const struct res_rfile *f)
+{
+	const struct res_rfile *path = path_of(r, f);
+
+	/* It stands with the path. */
+	return path ? path->fe->reg->fown : NULL;
+}
+
 const struct res_type res_type_fifo = {
 	.name = "a FIFO",
 	.fd_type = FD_TYPES__FIFO,
@@ -141,4 +149,5 @@ const struct res_type res_type_fifo = {
 	.owns = fifo_owns,
 	.load = fifo_load,
 	.open = fifo_open,
+	.fown = fifo_fown,
 };

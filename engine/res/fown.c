@@ -82,18 +82,9 @@ int res_fown_look(struct engine_dump *d, struct res_file *f, struct ck_err *err)
 
 /* ---- restore ---- */
 
-const FownEntry *res_rfile_fown(const struct res_rfile *f)
+static const FownEntry *fown_of(const struct engine_restore *r, const struct res_rfile *f)
 {
-	switch (f->fe->type) {
-	case FD_TYPES__REG:
-		return f->fe->reg->fown;
-	case FD_TYPES__PIPE:
-		return f->fe->pipe->fown;
-	case FD_TYPES__TTY:
-		return f->fe->tty->fown;
-	default:
-		return NULL;
-	}
+	return f->slot >= 0 && f->type->fown ? f->type->fown(r, f) : NULL;
 }
 
 /* The task whose script sets the owner; NULL if none can. */
@@ -110,8 +101,10 @@ static const struct engine_rtask *owner_task(const struct engine_restore *r, con
 	return NULL;
 }
 
-int res_fown_load(const struct engine_restore *r, const FownEntry *o, struct ck_err *err)
+int res_fown_load(const struct engine_restore *r, const struct res_rfile *f, struct ck_err *err)
 {
+	const FownEntry *o = fown_of(r, f);
+
 	if (!o)
 		return 0;
 	if (o->signum > MAX_SIGNAL || o->pid_type > F_OWNER_PGRP)
@@ -122,8 +115,11 @@ int res_fown_load(const struct engine_restore *r, const FownEntry *o, struct ck_
 	return 0;
 }
 
-int res_fown_open(int fd, const FownEntry *o, struct ck_err *err)
+int res_fown_open(const struct engine_restore *r, const struct res_rfile *f, int fd,
+		  struct ck_err *err)
 {
+	const FownEntry *o = fown_of(r, f);
+
 	if (o && o->signum && fcntl(fd, F_SETSIG, (int)o->signum) < 0)
 		return ck_fail_errno(err, "cannot set the signal of a file");
 	return 0;
@@ -133,7 +129,7 @@ void res_fown_plan(const struct engine_restore *r, const struct engine_rtask *t)
 {
 	for (size_t i = 0; i < r->res->n_files; i++) {
 		const struct res_rfile *f = &r->res->file[i];
-		const FownEntry *o = f->slot >= 0 ? res_rfile_fown(f) : NULL;
+		const FownEntry *o = fown_of(r, f);
 		const struct engine_rtask *who = o && o->pid ? owner_task(r, o) : NULL;
 		struct f_owner_ex owner;
 

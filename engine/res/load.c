@@ -44,6 +44,8 @@ static bool is_complete(const FileEntry *fe)
 		return fe->fifo && fe->fifo->id == fe->id;
 	case FD_TYPES__TTY:
 		return fe->tty && fe->tty->id == fe->id;
+	case FD_TYPES__EVENTFD:
+		return fe->efd && fe->efd->id == fe->id;
 	default:
 		return true;
 	}
@@ -267,7 +269,7 @@ static int load_kinds(struct engine_restore *r, struct ck_err *err)
 		f->slot = (int)r->res->n_slots++;
 		ret = f->type->load(r, f, err);
 		if (ret == 0)
-			ret = res_fown_load(r, res_rfile_fown(f), err);
+			ret = res_fown_load(r, f, err);
 		if (ret < 0)
 			return res_err_at_rfile(f, err, ret);
 	}

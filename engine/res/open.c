@@ -51,7 +51,7 @@ static int open_file(struct engine_restore *r, struct res_rfile *f, struct ck_er
 	int ret = f->type->open(r, f, &fd, err);
 
 	if (ret == 0 && !(fcntl(fd, F_GETFL) & O_PATH))
-		ret = res_fown_open(fd, res_rfile_fown(f), err);
+		ret = res_fown_open(r, f, fd, err);
 	return ret < 0 ? ret : park(r, f, fd, err);
 }
 

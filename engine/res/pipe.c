@@ -510,6 +510,12 @@ void res_rpipes_done(struct engine_restore *r)
 	free(r->res->pipes);
 }
 
+static const FownEntry *pipe_fown(const struct engine_restore *r, const struct res_rfile *f)
+{
+	(void)r;
+	return f->fe->pipe->fown;
+}
+
 const struct res_type res_type_pipe = {
 	.name = "a pipe",
 	.fd_type = FD_TYPES__PIPE,
@@ -520,5 +526,6 @@ const struct res_type res_type_pipe = {
 	.owns = pipe_owns,
 	.load = pipe_load,
 	.open = pipe_open,
+	.fown = pipe_fown,
 	.finish = pipes_finish,
 };

@@ -152,6 +152,12 @@ int res_load_reg(const RegFileEntry *reg, struct ck_err *err)
 	return r;
 }
 
+const FownEntry *res_reg_fown(const struct engine_restore *r, const struct res_rfile *f)
+{
+	(void)r;
+	return f->fe->reg->fown;
+}
+
 static int reg_load(struct engine_restore *r, struct res_rfile *f, struct ck_err *err)
 {
 	(void)r;
@@ -355,6 +361,7 @@ const struct res_type res_type_path = {
 	.owns = path_owns,
 	.load = reg_load,
 	.open = reg_open,
+	.fown = res_reg_fown,
 };
 
 const struct res_type res_type_regular = {
@@ -367,6 +374,7 @@ const struct res_type res_type_regular = {
 	.owns = regular_owns,
 	.load = reg_load,
 	.open = reg_open,
+	.fown = res_reg_fown,
 	.finish = res_carried_finish,
 };
 
@@ -380,4 +388,5 @@ const struct res_type res_type_dir = {
 	.owns = dir_owns,
 	.load = reg_load,
 	.open = reg_open,
+	.fown = res_reg_fown,
 };

@@ -44,6 +44,8 @@ struct res_type {
 	int (*load)(struct engine_restore *r, struct res_rfile *f, struct ck_err *err);
 	/* Makes the description, with its flags and offset. The caller parks *ret_fd. */
 	int (*open)(struct engine_restore *r, struct res_rfile *f, int *ret_fd, struct ck_err *err);
+	/* Where the image has who gets signals from it; NULL if it has not. After load(). */
+	const FownEntry *(*fown)(const struct engine_restore *r, const struct res_rfile *f);
 	/* Once, after all files of all kinds are open: contents, ends to be closed. */
 	int (*finish)(struct engine_restore *r, struct ck_err *err);
 };
@@ -296,6 +298,7 @@ int res_want(struct engine_restore *r, uint32_t id, enum res_want want, struct c
 /* reg.c */
 /* Sanity of an entry. */
 int res_load_reg(const RegFileEntry *reg, struct ck_err *err);
+const FownEntry *res_reg_fown(const struct engine_restore *r, const struct res_rfile *f);
 /* Opens reg's path (or the copy of f that is carried) with reg's flags, after a look whether it is
  * what was dumped. O_NONBLOCK is set, the offset is 0. */
 int res_open_reg(struct engine_restore *r, struct res_rfile *f, const RegFileEntry *reg,
@@ -331,9 +334,9 @@ void res_rpipes_done(struct engine_restore *r);
 
 /* fown.c, lock.c, fs.c, tty.c: what they check, do when files are open, and add to a task's script.
  */
-const FownEntry *res_rfile_fown(const struct res_rfile *f);
-int res_fown_load(const struct engine_restore *r, const FownEntry *o, struct ck_err *err);
-int res_fown_open(int fd, const FownEntry *o, struct ck_err *err);
+int res_fown_load(const struct engine_restore *r, const struct res_rfile *f, struct ck_err *err);
+int res_fown_open(const struct engine_restore *r, const struct res_rfile *f, int fd,
+		  struct ck_err *err);
 void res_fown_plan(const struct engine_restore *r, const struct engine_rtask *t);
 int res_locks_load(struct engine_restore *r, struct ck_err *err);
 int res_locks_open(struct engine_restore *r, struct ck_err *err);

@@ -278,6 +278,12 @@ void res_tty_plan(const struct engine_restore *r, const struct engine_rtask *t)
 	}
 }
 
+static const FownEntry *tty_fown(const struct engine_restore *r, const struct res_rfile *f)
+{
+	(void)r;
+	return f->fe->tty->fown;
+}
+
 const struct res_type res_type_tty = {
 	.name = "a terminal",
 	.fd_type = FD_TYPES__TTY,
@@ -288,4 +294,5 @@ const struct res_type res_type_tty = {
 	.owns = tty_owns,
 	.load = tty_load,
 	.open = tty_open,
+	.fown = tty_fown,
 };

@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -65,6 +66,7 @@ static struct ck_err job_err;
 
 static inline void job_setup(void)
 {
+	prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
 	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
 		      0);
 	ck_assert_ptr_ne(shared, MAP_FAILED);
@@ -135,6 +137,8 @@ static inline void job_run(const struct job *j)
 
 	close_range(3, ~0u, 0);
 	for (int task = 0; task < j->n_tasks && child == 0; task++) {
+		/* A test that fails leaves nothing behind. */
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		shared->pid[task] = getpid();
 		j->make(task);
 		if (task + 1 == j->n_tasks)
@@ -192,7 +196,9 @@ static inline void job_kill(const struct job *j)
 {
 	for (int i = 0; i < j->n_tasks; i++)
 		kill(shared->pid[i], SIGKILL);
-	waitpid(shared->pid[0], NULL, 0);
+	/* All of them, for the last one may hold a lock or the end of a pipe. */
+	for (int i = 0; i < j->n_tasks; i++)
+		ck_assert_int_eq(waitpid(shared->pid[i], NULL, 0), shared->pid[i]);
 }
 
 /* ---- dump ---- */

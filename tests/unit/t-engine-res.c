@@ -4,9 +4,9 @@
 #include <linux/seccomp.h>
 #include <poll.h>
 #include <pty.h>
+#include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
-#include <sys/prctl.h>
 #include <sys/sysmacros.h>
 
 #include "tests/unit/res-job.h"
@@ -700,6 +700,38 @@ START_TEST(terminal_refused)
 }
 END_TEST
 
+/* ---- eventfds ---- */
+
+static void eventfd_make(int task)
+{
+	(void)task;
+	job_move(eventfd(5, EFD_NONBLOCK | EFD_CLOEXEC), 3);
+	JOB_CHECK(fcntl(3, F_SETFD, FD_CLOEXEC) == 0);
+	job_move(eventfd(2, EFD_SEMAPHORE), 4);
+	job_move(eventfd(0, EFD_NONBLOCK), 5);
+	JOB_CHECK(write(5, &(uint64_t){ UINT64_MAX - 1 }, 8) == 8);
+	JOB_CHECK(dup2(5, 6) == 6);
+}
+
+static void eventfd_verify(int task)
+{
+	uint64_t v = 0;
+
+	(void)task;
+	JOB_CHECK(fcntl(3, F_GETFD) == FD_CLOEXEC && (fcntl(3, F_GETFL) & O_NONBLOCK));
+	JOB_CHECK(read(3, &v, 8) == 8 && v == 5 && read(3, &v, 8) == -1 && errno == EAGAIN);
+	JOB_CHECK(fcntl(4, F_GETFL) == O_RDWR);
+	JOB_CHECK(read(4, &v, 8) == 8 && v == 1 && read(4, &v, 8) == 8 && v == 1);
+	JOB_CHECK(read(6, &v, 8) == 8 && v == UINT64_MAX - 1);
+	JOB_CHECK(read(5, &v, 8) == -1 && errno == EAGAIN);
+}
+
+START_TEST(eventfds)
+{
+	job_cycle(&(struct job){ .n_tasks = 1, .make = eventfd_make, .verify = eventfd_verify });
+}
+END_TEST
+
 /* ---- signals from descriptors ---- */
 
 static void fown_make(int task)
@@ -817,6 +849,7 @@ static Suite *res_suite(void)
 		terminal,
 		terminal_refused,
 		signal_owner,
+		eventfds,
 		kcmp_forbidden,
 		kcmp_needed,
 	};
