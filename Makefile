@@ -176,7 +176,7 @@ lint_flags = $(CPPFLAGS) $(if $(filter engine/pie/%,$<),$(PIE_CFLAGS),-std=gnu17
 # gcc 12 takes a pointer that is stored in an array or a message for leaked; LeakSanitizer (make dev)
 # watches leaks. Tests needn't survive a lack of memory.
 ANALYZE = -O1 -fanalyzer -Wno-analyzer-malloc-leak $(if $(filter tests/%,$<), \
-	-Wno-analyzer-possible-null-argument -Wno-analyzer-possible-null-dereference)
+	-Wno-analyzer-possible-null-argument -Wno-analyzer-possible-null-dereference -Wno-analyzer-null-argument)
 
 .PHONY: lint lint-tools lint-format check-headers check-layers check-symbols check-files check-words \
 	check-docs check-tools check-shell check-spelling fmt
@@ -194,14 +194,14 @@ $(L)/%.c.gcc: %.c $(B)/flags | $(GEN:%.c=%.h)
 	$(call say,ANALYZE,$<)
 	$(Q)mkdir -p $(@D) && $(CC) $(lint_flags) $(ANALYZE) -MMD -MP -MF $@.d -MT "$@ $(@:.gcc=.tidy) $(@:.gcc=.cppcheck)" \
 		-c -o /dev/null $< && touch $@
-$(L)/%.c.tidy: %.c .clang-tidy | $(GEN:%.c=%.h)
+$(L)/%.c.tidy: %.c .clang-tidy tests/.clang-tidy | $(GEN:%.c=%.h)
 	$(call say,TIDY,$<)
 	$(Q)mkdir -p $(@D) && clang-tidy --quiet $< -- $(lint_flags) 2>$@.err || { cat $@.err >&2; exit 1; }
 	$(Q)touch $@
 $(L)/%.c.cppcheck: %.c | $(GEN:%.c=%.h)
 	$(call say,CPPCHK,$<)
 	$(Q)mkdir -p $(@D) && cppcheck --quiet --enable=warning,performance,portability --error-exitcode=1 \
-		--inline-suppr --std=c11 --suppress=missingIncludeSystem --suppress=memleak -I. -D_GNU_SOURCE -D__x86_64__ $< && touch $@
+		--inline-suppr --std=c11 --suppress=missingIncludeSystem --suppress=memleak --suppress=comparePointers $(if $(filter tests/%,$<),--suppress=nullPointer) -I. -D_GNU_SOURCE -D__x86_64__ $< && touch $@
 $(L)/%.h.alone: %.h $(B)/flags | $(GEN:%.c=%.h)
 	$(call say,HEADER,$<)
 	$(Q)mkdir -p $(@D) && echo '#include "$<"' | $(CC) $(lint_flags) -MMD -MP -MF $@.d -MT $@ -x c -c -o /dev/null - && touch $@

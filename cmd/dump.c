@@ -63,6 +63,12 @@ int cmd_dump(int argc, char **argv)
 		return cmd_usage("dump", "-t PID and --image DIR are needed");
 	if (engine_dump(&o, &stats, &err) < 0)
 		return cmd_fail("dump", &err);
+	if (stats.sums.kind != CK_ERR_NONE) {
+		char line[1200];
+
+		ck_err_format(&stats.sums, line, sizeof(line));
+		fprintf(stderr, "ckpt dump: no page checksums: %s, ignoring\n", line);
+	}
 	if (cmd_verbose)
 		fprintf(stderr,
 			"ckpt dump: %llu tasks, %llu threads, %llu pages; frozen %.1f ms of %.1f "

@@ -10,7 +10,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-struct ck_err;
+#include "base/err.h"
+
 struct image;
 
 enum engine_dump_flags {
@@ -29,6 +30,7 @@ struct engine_dump_stats {
 	uint64_t total_ns;
 	uint64_t pages; /* written */
 	uint64_t tasks, threads;
+	struct ck_err sums; /* why the image has no page checksums; kind is CK_ERR_NONE if it has */
 };
 
 /*

@@ -295,19 +295,30 @@ int engine_enter_namespaces(struct engine_restore *r, struct ck_err *err)
 
 /* ---- clocks ---- */
 
+/* "NAME SECONDS NANOSECONDS" */
+static struct timespec offset_of(const char *text, const char *name)
+{
+	const char *at = strstr(text, name);
+	struct timespec ts = { 0 };
+	char *end;
+
+	if (!at)
+		return ts;
+	ts.tv_sec = strtoll(at + strlen(name), &end, 10);
+	ts.tv_nsec = strtol(end, NULL, 10);
+	return ts;
+}
+
 /* What the current namespace adds to the host's clocks. */
 static void current_offsets(struct timespec *mono, struct timespec *boot)
 {
 	CK_AUTO(free) char *text = NULL;
-	long long ms, mn, bs, bn;
 
 	*mono = *boot = (struct timespec){ 0 };
 	if (ck_read_file_at(AT_FDCWD, "/proc/self/timens_offsets", 4096, &text, NULL) < 0)
 		return;
-	if (sscanf(text, "monotonic %lld %lld boottime %lld %lld", &ms, &mn, &bs, &bn) == 4) {
-		*mono = (struct timespec){ .tv_sec = ms, .tv_nsec = mn };
-		*boot = (struct timespec){ .tv_sec = bs, .tv_nsec = bn };
-	}
+	*mono = offset_of(text, "monotonic");
+	*boot = offset_of(text, "boottime");
 }
 
 /* saved - (now - offset) */

@@ -61,7 +61,7 @@ void engine_load_done(struct engine_restore *r)
 static struct engine_rtask *find_task(const struct engine_restore *r, uint32_t pid)
 {
 	for (size_t i = 0; i < r->n_tasks; i++)
-		if (r->tasks[i].ps->pid == pid)
+		if (r->tasks[i].ps && r->tasks[i].ps->pid == pid)
 			return &r->tasks[i];
 	return NULL;
 }

@@ -334,6 +334,7 @@ static void add_run(struct runs *out, uint64_t start, uint64_t end, enum pie_run
 		out->run = grown;
 		out->size = size;
 	}
+	/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): n == size holds at first */
 	out->run[out->n++] = (struct pie_run){ .addr = start, .len = end - start, .mode = mode };
 }
 

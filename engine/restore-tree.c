@@ -226,7 +226,7 @@ static int find_groups(struct engine_restore *r, struct ck_err *err)
 static int sort_procs(struct engine_restore *r, struct ck_err *err)
 {
 	struct engine_rproc **out = calloc(r->n_procs, sizeof(*out));
-	size_t n = 0, before;
+	size_t n = 0, before = 0;
 
 	if (!out)
 		return no_memory(err);

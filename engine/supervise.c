@@ -174,7 +174,7 @@ static pid_t pid_of(int pidfd)
 	if (pidfd < 0 || ck_read_file_at(AT_FDCWD, path, 4096, &text, NULL) < 0)
 		return 0;
 	at = strstr(text, "\nPid:");
-	return at ? (pid_t)atoi(at + 5) : 0;
+	return at ? (pid_t)strtol(at + 5, NULL, 10) : 0;
 }
 
 static void reap(pid_t pid)

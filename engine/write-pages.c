@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Pages of the stopped tree into pages-*.img, and the pagemaps that say where they belong. A page
- * moves once: from the task into a buffer, from there into the image. Not written: pages of files that
- * nobody wrote to, untouched pages, and zero pages where absence means zero.
+ * moves once: from the task into a buffer, from there into the image. Not written: pages of files
+ * that nobody wrote to, untouched pages, and zero pages where absence means zero.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -24,9 +24,9 @@ struct writer {
 	struct engine_dump *d;
 	const struct engine_task *task;
 	struct image_file *map, *pages;
-	uint8_t *buf;       /* CHUNK bytes */
+	uint8_t *buf; /* CHUNK bytes */
 	bool zero_is_absent;
-	int64_t shift;      /* added to a task's address for the pagemap */
+	int64_t shift;           /* added to a task's address for the pagemap */
 	uint64_t run, run_pages; /* the entry that is growing */
 };
 

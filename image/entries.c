@@ -247,7 +247,7 @@ int image_read_entries(int fd, enum image_kind kind, uint64_t size, struct image
 	if (r < 0)
 		return r;
 	*ret = out;
-	out = (struct image_entries) { 0 };
+	out = (struct image_entries){ 0 };
 	return 0;
 }
 
@@ -258,7 +258,7 @@ void image_entries_done(struct image_entries *e)
 	free(e->m);
 	free(e->raw_off);
 	free(e->raw_len);
-	*e = (struct image_entries) { 0 };
+	*e = (struct image_entries){ 0 };
 }
 
 int image_check_seal(int fd, uint64_t size, struct ck_err *err)

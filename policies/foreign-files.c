@@ -306,7 +306,7 @@ int policy_files_of_task(struct policy_files *f, const CkptNeedTask *t, struct c
 		r = image_read_one(f->img, IMAGE_IDS, t->pid, &ids, err);
 	if (r < 0)
 		return r;
-	return need_fds(f, t, ((const TaskKobjIdsEntry *)ids)->files_id, err);
+	return ids ? need_fds(f, t, ((const TaskKobjIdsEntry *)ids)->files_id, err) : 0;
 }
 
 /* ---- equal paths become one need ---- */

@@ -303,7 +303,8 @@ static void taken_rule(const struct rule *r, const struct rule_input *in, struct
 static void pid_max_rule(const struct rule *r, const struct rule_input *in, struct findings *out)
 {
 	uint32_t highest = 0, limit = in->target->kernel->pid_max;
-	unsigned int major = 0, minor = 0;
+	unsigned long major, minor;
+	char *end;
 	struct finding *f;
 	struct ways w;
 
@@ -321,9 +322,9 @@ static void pid_max_rule(const struct rule *r, const struct rule_input *in, stru
 	/* Since v6.14 a new pid namespace starts with the largest limit there is (kernel/
 	 * pid_namespace.c:create_pid_namespace(), 7863dcc72d0f). */
 	ways_of(in->target, &w);
-	if (beside(in, &w) == CKPT_TRISTATE__CKPT_YES &&
-	    sscanf(in->target->kernel->release, "%u.%u", &major, &minor) == 2 &&
-	    (major > 6 || (major == 6 && minor >= 14)))
+	major = strtoul(in->target->kernel->release, &end, 10);
+	minor = *end == '.' ? strtoul(end + 1, NULL, 10) : 0;
+	if (beside(in, &w) == CKPT_TRISTATE__CKPT_YES && (major > 6 || (major == 6 && minor >= 14)))
 		limit = 1u << 22;
 	if (highest < limit) {
 		findings_add(out, r, FINDING_OK, NULL);

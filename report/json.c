@@ -36,6 +36,7 @@ static size_t utf8_len(const unsigned char *p)
 
 static struct json_object *text(const char *s)
 {
+	static const char replacement[] = { '\xef', '\xbf', '\xbd' }; /* U+FFFD */
 	CK_AUTO(free) char *clean = malloc(3 * strlen(s) + 1);
 	size_t n = 0;
 
@@ -49,8 +50,8 @@ static struct json_object *text(const char *s)
 			n += len;
 			p += len;
 		} else {
-			memcpy(clean + n, "\xef\xbf\xbd", 3);
-			n += 3;
+			memcpy(clean + n, replacement, sizeof(replacement));
+			n += sizeof(replacement);
 			p++;
 		}
 	}
