@@ -22,6 +22,8 @@ WARN = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer
 CFLAGS ?= -O2 -g
 # The generated protobuf-c headers are system headers to us: their warnings aren't ours.
 CPPFLAGS += -D_GNU_SOURCE -I. -isystem $(B)/gen $(shell pkg-config --cflags $(PKGS))
+# Not -MMD: it would leave out the generated headers, and with them every change of a message.
+DEPFLAGS = -MD -MP
 ALL_CFLAGS = -std=gnu17 $(WARN) -fno-strict-aliasing $(CFLAGS) $(SANITIZE)
 LDLIBS += $(shell pkg-config --libs $(PKGS))
 
@@ -59,15 +61,15 @@ $(B)/gen/%.pb-c.c $(B)/gen/%.pb-c.h: %.proto
 
 $(B)/gen/%.o: $(B)/gen/%.c
 	$(call say,CC,$<)
-	$(Q)$(CC) -std=gnu17 -w $(CPPFLAGS) $(CFLAGS) $(SANITIZE) -MMD -MP -c -o $@ $<
+	$(Q)$(CC) -std=gnu17 -w $(CPPFLAGS) $(CFLAGS) $(SANITIZE) $(DEPFLAGS) -c -o $@ $<
 
 $(B)/%.o: %.c $(B)/flags | $(GEN:%.c=%.h)
 	$(call say,CC,$<)
-	$(Q)mkdir -p $(@D) && $(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+	$(Q)mkdir -p $(@D) && $(CC) $(CPPFLAGS) $(ALL_CFLAGS) $(DEPFLAGS) -c -o $@ $<
 
 # Rebuild everything when the flags change.
 $(B)/flags: FORCE
-	$(Q)mkdir -p $(B); echo '$(CC) $(ALL_CFLAGS)' | cmp -s - $@ || echo '$(CC) $(ALL_CFLAGS)' >$@
+	$(Q)mkdir -p $(B); echo '$(CC) $(DEPFLAGS) $(ALL_CFLAGS)' | cmp -s - $@ || echo '$(CC) $(DEPFLAGS) $(ALL_CFLAGS)' >$@
 .PHONY: FORCE
 FORCE:
 
@@ -77,7 +79,7 @@ PIE_CFLAGS = -std=gnu17 $(WARN) -O2 -g -fPIE -fvisibility=hidden -ffreestanding 
 	-fno-builtin -fno-jump-tables
 $(B)/engine/pie/%.pie.o: engine/pie/%.c $(B)/flags | $(GEN:%.c=%.h)
 	$(call say,CC,$< (blob))
-	$(Q)mkdir -p $(@D) && $(CC) $(CPPFLAGS) $(PIE_CFLAGS) -MMD -MP -c -o $@ $<
+	$(Q)mkdir -p $(@D) && $(CC) $(CPPFLAGS) $(PIE_CFLAGS) $(DEPFLAGS) -c -o $@ $<
 $(B)/engine/pie/%.elf: $(B)/engine/pie/%.pie.o engine/pie/pie.lds
 	$(call say,LD,$@)
 	$(Q)$(CC) -nostdlib -static -Wl,-T,engine/pie/pie.lds,--build-id=none,--no-dynamic-linker,--no-warn-rwx-segments,--orphan-handling=error -o $@ $<
@@ -96,7 +98,7 @@ $(B)/policies/default-json.o: policies/default.json
 
 $(B)/tests/unit/%: tests/unit/%.c $(B)/libckpt.a
 	$(call say,TEST,$@)
-	$(Q)mkdir -p $(@D) && $(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MMD -MP $(shell pkg-config --cflags check) \
+	$(Q)mkdir -p $(@D) && $(CC) $(CPPFLAGS) $(ALL_CFLAGS) $(DEPFLAGS) $(shell pkg-config --cflags check) \
 		-o $@ $< $(B)/libckpt.a $(LDLIBS) $(shell pkg-config --libs check)
 
 # Parsers under libFuzzer, FUZZ_SECONDS each; what it found stays in $(B)-fuzz/corpus.
@@ -114,7 +116,7 @@ fuzz-run: $(FUZZ)
 		$$t -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=1024 -artifact_prefix=$(B)/ $$c || exit 1; done
 
 # What the tests run and use: jobs, a preloaded library, tools. None of them is linked with ckpt.
-TEST_CFLAGS = -std=gnu17 -D_GNU_SOURCE $(WARN) -O2 -g -pthread -MMD -MP
+TEST_CFLAGS = -std=gnu17 -D_GNU_SOURCE $(WARN) -O2 -g -pthread $(DEPFLAGS)
 $(B)/tests/jobs/%: tests/jobs/%.c
 	$(call say,JOB,$@)
 	$(Q)mkdir -p $(@D) && $(CC) $(TEST_CFLAGS) -o $@ $< -lm -lrt
@@ -192,7 +194,7 @@ $(L)/%.format: % .clang-format
 	$(Q)mkdir -p $(@D) && clang-format --dry-run -Werror --ferror-limit=3 $< && touch $@
 $(L)/%.c.gcc: %.c $(B)/flags | $(GEN:%.c=%.h)
 	$(call say,ANALYZE,$<)
-	$(Q)mkdir -p $(@D) && $(CC) $(lint_flags) $(ANALYZE) -MMD -MP -MF $@.d -MT "$@ $(@:.gcc=.tidy) $(@:.gcc=.cppcheck)" \
+	$(Q)mkdir -p $(@D) && $(CC) $(lint_flags) $(ANALYZE) $(DEPFLAGS) -MF $@.d -MT "$@ $(@:.gcc=.tidy) $(@:.gcc=.cppcheck)" \
 		-c -o /dev/null $< && touch $@
 $(L)/%.c.tidy: %.c .clang-tidy tests/.clang-tidy | $(GEN:%.c=%.h)
 	$(call say,TIDY,$<)
@@ -204,7 +206,7 @@ $(L)/%.c.cppcheck: %.c | $(GEN:%.c=%.h)
 		--inline-suppr --std=c11 --suppress=missingIncludeSystem --suppress=memleak --suppress=comparePointers $(if $(filter tests/%,$<),--suppress=nullPointer) -I. -D_GNU_SOURCE -D__x86_64__ $< && touch $@
 $(L)/%.h.alone: %.h $(B)/flags | $(GEN:%.c=%.h)
 	$(call say,HEADER,$<)
-	$(Q)mkdir -p $(@D) && echo '#include "$<"' | $(CC) $(lint_flags) -MMD -MP -MF $@.d -MT $@ -x c -c -o /dev/null - && touch $@
+	$(Q)mkdir -p $(@D) && echo '#include "$<"' | $(CC) $(lint_flags) $(DEPFLAGS) -MF $@.d -MT $@ -x c -c -o /dev/null - && touch $@
 -include $(OWN_C:%=$(L)/%.gcc.d) $(OWN_H:%=$(L)/%.alone.d)
 
 check-headers: $(OWN_H:%=$(L)/%.alone)

@@ -223,13 +223,12 @@ static const char *unsupported_kind(FdTypes type)
 	case FD_TYPES__PIPE:
 	case FD_TYPES__FIFO:
 	case FD_TYPES__TTY:
+	case FD_TYPES__EVENTFD:
 		return NULL;
 	case FD_TYPES__INETSK:
 		return "internet socket";
 	case FD_TYPES__UNIXSK:
 		return "unix socket";
-	case FD_TYPES__EVENTFD:
-		return "eventfd";
 	case FD_TYPES__EVENTPOLL:
 		return "epoll descriptor";
 	case FD_TYPES__INOTIFY:

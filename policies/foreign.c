@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/auto.h"
 #include "base/err.h"
@@ -18,6 +19,10 @@
 #include "image/image.h"
 #include "image/mm.pb-c.h"
 #include "image/pstree.pb-c.h"
+
+#ifndef MAP_DROPPABLE
+#define MAP_DROPPABLE 0x08 /* uapi/linux/mman.h, v6.11 */
+#endif
 
 static inline void ck_auto_message(ProtobufCMessage **m)
 {
@@ -144,6 +149,35 @@ static int take_leader(CkptNeeds *n, CkptNeedTask *t, const CoreEntry *core, str
 	return n->arch ? 0 : no_memory(err);
 }
 
+/* Once for each name. */
+static int need_feature(CkptNeeds *n, const char *name, const char *why, struct ck_err *err)
+{
+	CkptNeedFeature *e;
+
+	for (size_t i = 0; i < n->n_features; i++)
+		if (!strcmp(n->features[i]->name, name))
+			return 0;
+	e = CK_PB_NEW(CkptNeedFeature, ckpt_need_feature);
+	if (!e || ck_pb_append(&n->features, &n->n_features, e) < 0) {
+		free(e);
+		return no_memory(err);
+	}
+	e->name = strdup(name);
+	e->why = strdup(why);
+	return e->name && e->why ? 0 : no_memory(err);
+}
+
+static int take_thread(CkptNeeds *n, const ThreadCoreEntry *th, struct ck_err *err)
+{
+	int r = 0;
+
+	if (th && th->has_seccomp_mode && th->seccomp_mode != SECCOMP_MODE__disabled)
+		r = policy_add_unsupported(n, "a seccomp filter", err);
+	if (r == 0 && th && th->rseq_entry)
+		r = need_feature(n, "rseq", "threads that registered restartable sequences", err);
+	return r;
+}
+
 static int take_core(const struct image *img, CkptNeeds *n, CkptNeedTask *t, uint32_t tid,
 		     struct ck_err *err)
 {
@@ -154,6 +188,8 @@ static int take_core(const struct image *img, CkptNeeds *n, CkptNeedTask *t, uin
 		return r;
 	if (tid == t->pid)
 		r = take_leader(n, t, (const CoreEntry *)m, err);
+	if (r == 0)
+		r = take_thread(n, ((const CoreEntry *)m)->thread_core, err);
 	return r < 0 ? r : add_xstate(n, tid, (const CoreEntry *)m, err);
 }
 
@@ -186,28 +222,30 @@ static int add_task(const struct image *img, CkptNeeds *n, const PstreeEntry *ps
 }
 
 /* Not every kind of mapping can be made again. */
-static const char *unsupported_vma(uint32_t status)
+static const char *unsupported_vma(const VmaEntry *v)
 {
-	if (status & IMAGE_VMA_SYSVIPC)
+	if (v->status & IMAGE_VMA_SYSVIPC)
 		return "System V shared memory";
-	if (status & IMAGE_VMA_SOCKET)
+	if (v->status & IMAGE_VMA_SOCKET)
 		return "a mapped packet socket";
-	if (status & IMAGE_VMA_AIORING)
+	if (v->status & IMAGE_VMA_AIORING)
 		return "an asynchronous I/O context";
-	if (status & IMAGE_VMA_MEMFD)
-		return "a mapped memfd";
-	if (status & IMAGE_VMA_SHSTK)
+	if (v->status & IMAGE_VMA_SHSTK)
 		return "a shadow stack";
-	return NULL;
+	return v->flags & MAP_HUGETLB ? "huge pages of hugetlbfs" : NULL;
 }
 
 static int take_addresses(CkptNeeds *n, const MmEntry *mm, struct ck_err *err)
 {
 	for (size_t i = 0; i < mm->n_vmas; i++) {
 		const VmaEntry *v = mm->vmas[i];
-		const char *what = unsupported_vma(v->status);
+		const char *what = unsupported_vma(v);
 
 		if (what && policy_add_unsupported(n, what, err) < 0)
+			return -ENOMEM;
+		if ((v->flags & MAP_TYPE) == MAP_DROPPABLE &&
+		    need_feature(n, "mmap.droppable", "a mapping that the kernel may drop", err) <
+			    0)
 			return -ENOMEM;
 		if (v->status & IMAGE_VMA_VSYSCALL)
 			continue;

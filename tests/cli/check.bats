@@ -261,9 +261,9 @@ remedy() {
 	run "$CKPT" restore --image "$IMG"
 	[ "$status" -eq 20 ]
 	[ "$output" = "$verdict" ]
+	eval "$(remedy)"
 	run "$CKPT" restore --image "$IMG" --allow nonsense
 	[ "$status" -eq 64 ]
-	eval "$(remedy)"
 	# The job, sleep, would take a quarter of an hour.
 	run timeout --preserve-status -s TERM 2 "$CKPT" restore --image "$IMG"
 	echo "$output"

@@ -254,6 +254,23 @@ START_TEST(registry)
 }
 END_TEST
 
+static void check_whole(struct json_object *c)
+{
+	struct verdict v = { 0 };
+
+	judge(c, &v);
+	for (size_t k = 0; k < v.findings.n; k++) {
+		const struct finding *f = &v.findings.f[k];
+
+		if (f->status == FINDING_OK || f->status == FINDING_NA ||
+		    f->status == FINDING_DEFERRED)
+			continue;
+		ck_assert_msg(f->remedy && f->remedy[0], "%s", f->rule);
+		ck_assert_msg(f->have && f->have[0], "%s", f->rule);
+	}
+	policy_verdict_done(&v);
+}
+
 /* Whatever stands in the way comes with a way out, and says what it compared. */
 START_TEST(findings_are_whole)
 {
@@ -261,21 +278,8 @@ START_TEST(findings_are_whole)
 		for (const struct rule *r = policy_tables[t]; r->id; r++) {
 			struct json_object *list = load(r->id);
 
-			for (size_t i = 0; i < json_object_array_length(list); i++) {
-				struct verdict v = { 0 };
-
-				judge(json_object_array_get_idx(list, i), &v);
-				for (size_t k = 0; k < v.findings.n; k++) {
-					const struct finding *f = &v.findings.f[k];
-
-					if (f->status == FINDING_OK || f->status == FINDING_NA ||
-					    f->status == FINDING_DEFERRED)
-						continue;
-					ck_assert_msg(f->remedy && f->remedy[0], "%s", f->rule);
-					ck_assert_msg(f->have && f->have[0], "%s", f->rule);
-				}
-				policy_verdict_done(&v);
-			}
+			for (size_t i = 0; i < json_object_array_length(list); i++)
+				check_whole(json_object_array_get_idx(list, i));
 			json_object_put(list);
 		}
 	}
