@@ -78,6 +78,9 @@ static int add_task(struct engine_restore *r, PstreeEntry *ps, struct ck_err *er
 	if (r->n_tasks && !t->parent)
 		return ck_fail(err, CK_ERR_IMAGE, -EBADMSG,
 			       "cannot use the tree: task %u has no parent in it", ps->pid);
+	/* CRIU gives a zombie a single thread of number 0. */
+	if (ps->n_threads == 1 && ps->threads[0] == 0)
+		ps->threads[0] = ps->pid;
 	t->ps = ps;
 	t->n_threads = ps->n_threads;
 	t->core = calloc(t->n_threads, sizeof(t->core[0]));

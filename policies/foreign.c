@@ -211,13 +211,14 @@ static int add_task(const struct image *img, CkptNeeds *n, const PstreeEntry *ps
 	if (!t->comm || !t->tids)
 		return no_memory(err);
 	for (size_t i = 0; i < ps->n_threads; i++)
-		t->tids[t->n_tids++] = ps->threads[i];
+		/* CRIU gives a zombie a single thread of number 0. */
+		t->tids[t->n_tids++] = ps->threads[i] ? ps->threads[i] : ps->pid;
 	if (ps->pid == 1)
 		r = policy_add_unsupported(n, "task 1, the init of a pid namespace", err);
 	if (!ps->n_threads && r == 0)
 		r = take_core(img, n, t, ps->pid, err);
 	for (size_t i = 0; i < ps->n_threads && r == 0; i++)
-		r = take_core(img, n, t, ps->threads[i], err);
+		r = take_core(img, n, t, t->tids[i], err);
 	return r;
 }
 

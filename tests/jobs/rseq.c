@@ -99,7 +99,7 @@ int main(void)
 	pthread_t t[N - 1];
 	uint64_t sum = 0;
 
-	job_begin(30000);
+	job_begin(12000);
 	if (!__rseq_size) {
 		printf("rseq: this libc or kernel has none\n");
 		return 77;
