@@ -89,8 +89,9 @@ static void isa_rule(const struct rule *r, const struct rule_input *in, struct f
 	f = findings_add(out, r, FINDING_UNKNOWN, ck_strbuf_str(&b));
 	finding_need(f, "%s has them", cpu_name(source));
 	finding_have(f, "%s lacks them", cpu_name(target));
-	finding_evidence(f,
-			 "CPUID of both; whether the job's code still uses them was not analysed");
+	finding_evidence(f, "CPUID%s; whether the job's code still uses them was not analysed",
+			 in->image && in->image->foreign ? " as the job's C library recorded it"
+							 : " of both");
 	finding_remedy(f, "restore it on a CPU that has them");
 }
 

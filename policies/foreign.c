@@ -314,9 +314,10 @@ int policy_derive_needs(const struct image *img, CkptNeeds **ret_needs, CkptFact
 	if (!n)
 		return no_memory(err);
 	r = derive(img, n, err);
+	if (r == 0)
+		r = policy_derive_cpu(img, n, ret_source, err);
 	if (r < 0)
 		return r;
 	*ret_needs = ck_take_ptr(&n);
-	*ret_source = NULL;
 	return 0;
 }

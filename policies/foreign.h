@@ -10,10 +10,15 @@
 
 struct ck_err;
 
-/* As policy_read_needs(). What the image does not tell stays absent: checksums, mounts; the source
- * is NULL. */
+/* As policy_read_needs(). What the image does not tell stays absent: checksums, mounts, and of the
+ * source all but its CPU. */
 int policy_derive_needs(const struct image *img, CkptNeeds **ret_needs, CkptFacts **ret_source,
 			struct ck_err *err);
+
+/* foreign-cpu.c: the source's CPU as the job's C library recorded it; *ret is NULL if it did not.
+ */
+int policy_derive_cpu(const struct image *img, const CkptNeeds *n, CkptFacts **ret,
+		      struct ck_err *err);
 
 /* Something in the image that ckpt can't restore; named once. */
 int policy_add_unsupported(CkptNeeds *n, const char *what, struct ck_err *err);

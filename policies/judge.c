@@ -172,7 +172,7 @@ static enum verdict_status decide(const struct findings *f, const struct policy 
 
 static int copy(char **ret, const char *s)
 {
-	if (!s)
+	if (!s || !s[0])
 		return 0;
 	*ret = strdup(s);
 	return *ret ? 0 : -ENOMEM;

@@ -17,6 +17,7 @@
 #include "base/auto.h"
 #include "base/err.h"
 #include "base/fd.h"
+#include "cpuinfo/cpuinfo.h"
 #include "image/core.pb-c.h"
 #include "image/fdinfo.pb-c.h"
 #include "image/format.h"
@@ -24,6 +25,7 @@
 #include "image/image.h"
 #include "image/inventory.pb-c.h"
 #include "image/mm.pb-c.h"
+#include "image/pagemap.pb-c.h"
 #include "image/pstree.pb-c.h"
 #include "image/remap-file-path.pb-c.h"
 #include "policies/foreign.h"
@@ -308,6 +310,70 @@ START_TEST(derives_what_is_there)
 }
 END_TEST
 
+/* What glibc 2.36 recorded on a Haswell: leaf 1 and 7; the later leaves are left out. */
+static const uint32_t haswell[] = {
+	1,       0xd,      6,          60,         3, /* Intel, highest leaf, family, model,
+							 stepping */
+	0x306c3, 0x100800, 0x7ffafbff, 0xbfebfbff, 0, 0,     0x7ed83203, 0x078bfbff,
+	0,       0x27ab,   0,          0x9c000400, 0, 0x728, 0,          0,
+};
+
+static void add_data_page(void)
+{
+	struct image_writer *w = NULL;
+	struct image_file *pages = NULL, *map = NULL;
+	PagemapHead head = PAGEMAP_HEAD__INIT;
+	uint8_t page[IMAGE_PAGE_SIZE] = { 0 };
+	char name[120], moved[120];
+
+	memcpy(page + 1000, haswell, sizeof(haswell));
+	/* Written apart, since the image is complete. */
+	snprintf(name, sizeof(name), "%s/more", base);
+	ck_assert_int_eq(image_writer_open(name, &w, NULL), 0);
+	put_inventory(w);
+	ck_assert_int_eq(image_create(w, IMAGE_PAGES, 1, &pages, NULL), 0);
+	ck_assert_int_eq(image_append_raw(pages, page, sizeof(page), NULL), 0);
+	ck_assert_int_eq(image_file_close(pages, NULL), 0);
+	ck_assert_int_eq(image_create(w, IMAGE_PAGEMAP, 7, &map, NULL), 0);
+	head.pages_id = 1;
+	ck_assert_int_eq(image_append(map, &head.base, NULL), 0);
+	ck_assert_int_eq(image_append_pagemap(map, 0x400000, 1, IMAGE_PE_PRESENT, NULL), 0);
+	ck_assert_int_eq(image_file_close(map, NULL), 0);
+	ck_assert_int_eq(image_commit(w, NULL), 0);
+	image_writer_free(w);
+	for (int i = 0; i < 2; i++) {
+		const char *file = i ? "pages-1.img" : "pagemap-7.img";
+
+		snprintf(name, sizeof(name), "%s/more/%s", base, file);
+		snprintf(moved, sizeof(moved), "%s/%s", dir, file);
+		ck_assert_int_eq(rename(name, moved), 0);
+	}
+}
+
+START_TEST(cpu_of_the_c_library)
+{
+	struct ck_err err = CK_ERR_INIT;
+	struct image *img = NULL;
+	CkptFacts *source = NULL;
+	CkptNeeds *n = NULL;
+
+	add_data_page();
+	ck_assert_msg(image_open(dir, &img, &err) == 0, "%s %s", err.what, err.where);
+	ck_assert_msg(policy_read_needs(img, &n, &source, &err) == 0, "%s %s", err.what, err.where);
+	ck_assert_ptr_nonnull(source);
+	ck_assert_uint_eq(source->cpu->model, 60);
+	/* The areas of this image's threads have AVX-512, whatever the CPU said. */
+	ck_assert_uint_eq(source->cpu->xcr0, 0x2a3);
+	ck_assert(cpuinfo_has(source->cpu, "movbe") && cpuinfo_has(source->cpu, "bmi2"));
+	ck_assert(!cpuinfo_has(source->cpu, "avx")); /* no component for it */
+	ck_assert(!cpuinfo_has(source->cpu, "avx512f"));
+	ck_assert_str_eq(source->cpu->brand, "CPU of family 6, model 60");
+	ckpt_facts__free_unpacked(source, NULL);
+	ckpt_needs__free_unpacked(n, NULL);
+	image_free(img);
+}
+END_TEST
+
 static unsigned int seed_of(void)
 {
 	const char *s = getenv("SEED");
@@ -331,12 +397,14 @@ static void spoil(const char *name, const char *good, size_t len, unsigned int *
 
 START_TEST(damage)
 {
-	static const char *const names[] = { "pstree.img", "core-7.img",   "core-8.img",
-					     "mm-7.img",   "files.img",    "fs-7.img",
-					     "ids-7.img",  "fdinfo-3.img", "remap-fpath.img" };
+	static const char *const names[] = { "pstree.img",    "core-7.img",   "core-8.img",
+					     "mm-7.img",      "files.img",    "fs-7.img",
+					     "ids-7.img",     "fdinfo-3.img", "remap-fpath.img",
+					     "pagemap-7.img", "pages-1.img" };
 	unsigned int seed = seed_of();
 	size_t judged = 0;
 
+	add_data_page();
 	printf("SEED=%u\n", seed);
 	for (int round = 0; round < 3000; round++) {
 		const char *which = names[(size_t)rand_r(&seed) % CK_ARRAY_SIZE(names)];
@@ -356,6 +424,8 @@ START_TEST(damage)
 				judged++;
 				ck_assert_uint_gt(ckpt_needs__get_packed_size(n), 0);
 				ckpt_needs__free_unpacked(n, NULL);
+				if (source)
+					ckpt_facts__free_unpacked(source, NULL);
 			} else {
 				ck_assert_int_ne((int)err.kind, CK_ERR_NONE);
 			}
@@ -380,6 +450,7 @@ int main(void)
 	tcase_add_checked_fixture(tc, write_image, remove_image);
 	tcase_set_timeout(tc, 60);
 	tcase_add_test(tc, derives_what_is_there);
+	tcase_add_test(tc, cpu_of_the_c_library);
 	tcase_add_test(tc, damage);
 	suite_add_tcase(s, tc);
 	sr = srunner_create(s);
