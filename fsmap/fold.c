@@ -78,11 +78,12 @@ static enum fsmap_cause compare_read(const CkptNeedPath *need, const CkptPathFac
 		return f->has_build_id && same_bytes(&need->build_id, &f->build_id) ? FSMAP_FINE
 										    : FSMAP_CHANGED;
 	if (need->has_size && f->has_size && need->size != f->size) {
+		if (mapped || f->size < need->size)
+			return FSMAP_CHANGED;
 		/* A file that is being appended to: what the job has read is still there. */
-		if (!mapped && need->has_hash && f->has_prefix_hash && f->prefix == need->size &&
-		    f->prefix_hash == need->hash)
-			return FSMAP_FINE;
-		return FSMAP_CHANGED;
+		if (need->has_hash && f->has_prefix_hash && f->prefix == need->size)
+			return f->prefix_hash == need->hash ? FSMAP_FINE : FSMAP_CHANGED;
+		return FSMAP_DOUBT;
 	}
 	if (need->has_hash && f->has_hash)
 		return need->hash == f->hash ? FSMAP_FINE : FSMAP_CHANGED;

@@ -385,12 +385,17 @@ static void report_doubt(const struct rule *r, const struct rule_input *in,
 {
 	(void)in;
 	for (size_t i = from; i < to; i++) {
-		struct finding *f =
-			findings_add(out, r, FINDING_UNKNOWN, items->item[i].need->path);
+		const struct fsmap_item *it = &items->item[i];
+		struct finding *f = findings_add(out, r, FINDING_UNKNOWN, it->need->path);
 
-		finding_need(f, "the contents it had when the image was made");
-		finding_have(f, "the same size, another modification time");
-		finding_evidence(f, "there is no checksum to compare");
+		finding_need(f, "the %llu bytes it had when the image was made",
+			     (unsigned long long)it->need->size);
+		if (it->need->size == it->fact->size)
+			finding_have(f, "the same size, another modification time");
+		else
+			finding_have(f, "%llu bytes; the first of them may be the same",
+				     (unsigned long long)it->fact->size);
+		finding_evidence(f, "the image has no checksum of it");
 		finding_remedy(f, "compare it with the original");
 	}
 }
