@@ -178,7 +178,7 @@ lint_flags = $(CPPFLAGS) $(if $(filter engine/pie/%,$<),$(PIE_CFLAGS),-std=gnu17
 # gcc 12 takes a pointer that is stored in an array or a message for leaked; LeakSanitizer (make dev)
 # watches leaks. Tests needn't survive a lack of memory.
 ANALYZE = -O1 -fanalyzer -Wno-analyzer-malloc-leak $(if $(filter tests/%,$<), \
-	-Wno-analyzer-possible-null-argument -Wno-analyzer-possible-null-dereference -Wno-analyzer-null-argument)
+	-Wno-analyzer-possible-null-argument -Wno-analyzer-possible-null-dereference -Wno-analyzer-null-argument -Wno-analyzer-null-dereference)
 
 .PHONY: lint lint-tools lint-format check-headers check-layers check-symbols check-files check-words \
 	check-docs check-tools check-shell check-spelling fmt

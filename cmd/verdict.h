@@ -9,8 +9,8 @@ struct verdict;
 
 int cmd_verdict_status(const struct verdict *v);
 /*
- * Checks an image against this host, now. 0 says nothing: go ahead. Anything else is the exit status
- * of the subcommand, and the verdict (or the error) stands on standard error.
+ * Checks an image against this host, now. 0 says nothing: go ahead. Anything else is the exit
+ * status of the subcommand, and the verdict (or the error) stands on standard error.
  */
 int cmd_verdict_refuses(const char *sub, const struct image *img, const struct policy *policy);
 
