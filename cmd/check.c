@@ -12,6 +12,7 @@
 #include "base/fd.h"
 #include "cmd/cmd.h"
 #include "cmd/verdict.h"
+#include "cpuinfo/cpuinfo.h"
 #include "image/image.h"
 #include "policies/policies.h"
 #include "report/report.h"
@@ -63,7 +64,10 @@ static int read_profile(const char *path, CkptFacts **ret, struct ck_err *err)
 	if (r < 0)
 		return ck_err_at(err, r, "host profile %s", path);
 	*ret = (CkptFacts *)m;
-	return 0;
+	/* A profile made by hand may have CPUID leaves only. */
+	return cpuinfo_derive((*ret)->cpu) < 0
+		       ? ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot use host profile %s", path)
+		       : 0;
 }
 
 static int parse(int argc, char **argv, struct policy *p, struct check_args *a)

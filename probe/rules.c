@@ -264,6 +264,7 @@ static void look_all(const struct rule_input *in, struct taken *taken)
 static void taken_rule(const struct rule *r, const struct rule_input *in, struct findings *out)
 {
 	struct taken taken = { .list = CK_STRBUF_INIT };
+	enum finding_status status;
 	struct finding *f;
 	struct ways w;
 	bool free_elsewhere;
@@ -285,12 +286,16 @@ static void taken_rule(const struct rule *r, const struct rule_input *in, struct
 		findings_add(out, r, FINDING_OK, NULL);
 		return;
 	}
-	f = findings_add(out, r, free_elsewhere ? FINDING_OK : FINDING_REFUSE, NULL);
+	status = !free_elsewhere ? FINDING_REFUSE : taken.itself ? FINDING_DEGRADED : FINDING_OK;
+	f = findings_add(out, r, status, NULL);
 	finding_need(f, "%zu %s", taken.n, taken.n == 1 ? "pid" : "pids");
 	finding_have(f, "taken: %s", ck_strbuf_str(&taken.list));
 	ck_strbuf_done(&taken.list);
 	if (free_elsewhere) {
 		finding_evidence(f, "a new pid namespace will be used");
+		if (taken.itself)
+			finding_remedy(f, "end it first if it is the job itself, still running: "
+					  "both would write to the same files");
 		return;
 	}
 	finding_evidence(f, "no new pid namespace can be made: %s", w.why_no_userns);
