@@ -334,6 +334,23 @@ static void leader_first(struct engine_task *t)
 		}
 }
 
+static int by_id(const void *a, const void *b)
+{
+	const struct proc_timer *x = a, *y = b;
+
+	return (x->id > y->id) - (x->id < y->id);
+}
+
+/* The kernel lists the newest first; images carry them in the order of their numbers. */
+static int look_timers(struct engine_task *t, struct ck_err *err)
+{
+	int r = proc_read_timers(t->dirfd, &t->timers, err);
+
+	if (r == 0 && t->timers.n > 1)
+		qsort(t->timers.t, t->timers.n, sizeof(*t->timers.t), by_id);
+	return r;
+}
+
 static int look_task(struct engine_task *t, struct ck_err *err)
 {
 	long v = 0;
@@ -367,7 +384,7 @@ static int look_task(struct engine_task *t, struct ck_err *err)
 	if (r == 0)
 		r = look_auxv(t, err);
 	if (r == 0)
-		r = proc_read_timers(t->dirfd, &t->timers, err);
+		r = look_timers(t, err);
 	if (r == 0)
 		r = proc_read_limits(t->dirfd, &t->limits, err);
 	if (r == 0)

@@ -197,12 +197,22 @@ static void plan_posix_timer(struct script *s, const PosixTimerEntry *e)
 	script_op(s, PIE_TIMER, SCRIPT_OK, 0, a, "make timer %u", e->it_id);
 }
 
+static int by_id(const void *a, const void *b)
+{
+	const PosixTimerEntry *x = *(PosixTimerEntry *const *)a, *y = *(PosixTimerEntry *const *)b;
+
+	return (x->it_id > y->it_id) - (x->it_id < y->it_id);
+}
+
 static void plan_timers(struct engine_rtask *t)
 {
 	const TaskTimersEntry *e = t->core[0]->tc->timers;
 
 	if (!e)
 		return;
+	/* Before v6.15 the kernel hands numbers out upwards only. */
+	if (e->n_posix > 1)
+		qsort(e->posix, e->n_posix, sizeof(*e->posix), by_id);
 	for (size_t i = 0; i < e->n_posix; i++)
 		plan_posix_timer(t->script, e->posix[i]);
 	plan_itimer(t->script, ITIMER_REAL, e->real);
