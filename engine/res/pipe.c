@@ -101,45 +101,66 @@ static int is_connected(struct engine_dump *d, const struct res_file *f, struct 
 	return !(p.revents & (POLLHUP | POLLERR));
 }
 
-/* The job has ends of one kind only. */
-static int settle_half(struct engine_dump *d, struct res_pipe *p, struct ck_err *err)
+/* Which pipes have an end outside: those of which the job has ends of one kind only, that are not
+ * simply closed on the other side. */
+static int find_outer(struct engine_dump *d, struct ck_err *err)
 {
-	struct res_file *f = p->reader ? p->reader : p->writer;
-	int r = is_connected(d, f, err);
-
-	if (r <= 0)
-		return r < 0 ? res_err_at_file(f, err, r) : 0;
 	for (size_t i = 0; i < d->res->n_files; i++) {
-		const struct res_file *o = d->res->files[i];
+		const struct res_file *f = d->res->files[i];
+		struct res_pipe *p = f->pipe;
+		int r;
 
-		if (o->pipe == p && o->stdio >= 0 && (p->inherit < 0 || o->stdio < p->inherit))
-			p->inherit = o->stdio;
-	}
-	if (p->inherit < 0) {
-		r = ck_fail(err, CK_ERR_REFUSED, -EOPNOTSUPP,
-			    "cannot dump a pipe whose other end is outside of the job (%s)",
-			    f->link);
-		r = ck_err_hint(err, r, "only standard input and output may lead out of the job");
-		return res_err_at_file(f, err, r);
+		if (f->type != &res_type_pipe || p->settled || (p->reader && p->writer))
+			continue;
+		r = is_connected(d, f, err);
+		if (r < 0)
+			return res_err_at_file(f, err, r);
+		p->outer = r > 0;
+		p->settled = true;
 	}
 	return 0;
 }
 
+/* Standard descriptors that are such pipes, the root task's first: each number of the caller's can
+ * stand for one pipe only. */
+static void claim_stdio(struct engine_dump *d, struct res_pipe *claim[3])
+{
+	for (size_t i = 0; i < d->n_tasks; i++)
+		for (size_t k = 0; k < d->tasks[i]->n_fds && d->tasks[i]->fds[k].fd < 3; k++) {
+			const struct engine_fd *fd = &d->tasks[i]->fds[k];
+			struct res_pipe *p = res_file_by_id(d, fd->id)->pipe;
+
+			if (!p || !p->outer || claim[fd->fd])
+				continue;
+			claim[fd->fd] = p;
+			if (p->inherit < 0)
+				p->inherit = fd->fd;
+		}
+}
+
 int res_pipes_settle(struct engine_dump *d, struct ck_err *err)
 {
+	struct res_pipe *claim[3] = { NULL };
+	int r = find_outer(d, err);
+
+	if (r < 0)
+		return r;
+	claim_stdio(d, claim);
 	for (size_t i = 0; i < d->res->n_files; i++) {
 		struct res_file *f = d->res->files[i];
-		int r = 0;
 
-		if (f->type != &res_type_pipe)
+		if (f->type != &res_type_pipe || !f->pipe->outer)
 			continue;
-		if (!f->pipe->settled && !(f->pipe->reader && f->pipe->writer))
-			r = settle_half(d, f->pipe, err);
-		if (r < 0)
-			return r;
-		f->pipe->settled = true;
-		if (f->pipe->inherit >= 0)
-			f->inherit = f->stdio >= 0 ? f->stdio : f->pipe->inherit;
+		if (f->pipe->inherit < 0) {
+			r = ck_fail(err, CK_ERR_REFUSED, -EOPNOTSUPP,
+				    "cannot dump a pipe whose other end is outside of the job (%s)",
+				    f->link);
+			r = ck_err_hint(err, r,
+					"only standard input and output may lead out of the job");
+			return res_err_at_file(f, err, r);
+		}
+		f->inherit =
+			f->stdio >= 0 && claim[f->stdio] == f->pipe ? f->stdio : f->pipe->inherit;
 	}
 	return 0;
 }

@@ -103,7 +103,8 @@ struct res_pipe {
 	struct res_file *reader; /* one that can be read from, NULL if the job has none */
 	struct res_file *writer;
 	int inherit;  /* the lowest stdio of its ends, if it leads out of the job; or -1 */
-	bool settled; /* inherit is known */
+	bool outer;   /* somebody outside of the job has an end */
+	bool settled; /* outer is known */
 	bool dumped;  /* its contents are in the image */
 };
 

@@ -118,6 +118,11 @@ static inline void job_move(int from, int to)
 	close(from);
 }
 
+static inline bool job_is_open(int fd)
+{
+	return fcntl(fd, F_GETFD) >= 0;
+}
+
 /* The steps of a verification by several tasks. */
 static inline void job_step_wait(int step)
 {
