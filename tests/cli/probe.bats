@@ -44,7 +44,7 @@ setup() {
 	for _ in 1 2 3 4 5 6 7 8 9 10; do
 		"$CKPT" probe >/dev/null
 	done
-	[ "$SECONDS" -le 3 ]
+	[ "$SECONDS" -le 10 ] # a loaded machine, a sanitized build
 	[ -z "$(jobs -p)" ]
 }
 

@@ -260,6 +260,9 @@ static const CkptNeedPath *path_of(const CkptNeeds *n, const char *path)
 			ck_assert_ptr_null(found);
 			found = n->paths[i];
 		}
+	ck_assert_msg(found != NULL, "no %s", path);
+	if (!found)
+		abort(); /* for analyzers */
 	return found;
 }
 
