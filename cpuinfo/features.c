@@ -147,17 +147,20 @@ static int derive_xsave(CkptCpuFacts *cpu)
 	return 0;
 }
 
-/* The three registers of a name leaf as text; spaces in front are dropped. */
+/* Registers of a name leaf as text, without the blanks around it. */
 static int set_text(char **ret, const uint32_t *words, size_t n)
 {
 	char buf[64] = "";
 	const char *s = buf;
+	size_t len;
 	char *copy;
 
 	memcpy(buf, words, n * sizeof(*words));
 	while (*s == ' ')
 		s++;
-	copy = strdup(s);
+	for (len = strlen(s); len && s[len - 1] == ' '; len--)
+		continue;
+	copy = strndup(s, len);
 	if (!copy)
 		return -ENOMEM;
 	free(*ret);
