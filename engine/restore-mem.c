@@ -323,7 +323,7 @@ static void add_run(struct runs *out, uint64_t start, uint64_t end, enum pie_run
 		last->len += end - start;
 		return;
 	}
-	if (out->n == out->size) {
+	if (out->n == out->size || !out->run) {
 		size_t size = out->size ? out->size * 2 : 64;
 
 		grown = reallocarray(out->run, size, sizeof(*grown));

@@ -154,9 +154,9 @@ int engine_plan_pending(struct script *s, const SignalQueueEntry *q, pid_t pid, 
 /* ---- timers ---- */
 
 /*
- * A real-time interval timer that has expired is not armed again until its SIGALRM is taken: it then
- * has an interval, no time left, and a signal that pends. It gets there by expiring once more; the
- * signals become one. Linux kernel/signal.c:dequeue_signal()
+ * A real-time interval timer that has expired is not armed again until its SIGALRM is taken: it
+ * then has an interval, no time left, and a signal that pends. It gets there by expiring once more;
+ * the signals become one. Linux kernel/signal.c:dequeue_signal()
  */
 static void plan_itimer(struct script *s, int which, const ItimerEntry *e)
 {

@@ -126,17 +126,17 @@ static void plan_capset(struct engine_restore *r, const CredsEntry *c, struct sc
 	uint64_t may = r->rights.permitted;
 	uint64_t prm = caps_of(c->cap_prm, c->n_cap_prm) & may;
 	uint64_t eff = caps_of(c->cap_eff, c->n_cap_eff) & prm;
-	uint64_t inh = caps_of(c->cap_inh, c->n_cap_inh) & may;
+	uint64_t inheritable = caps_of(c->cap_inh, c->n_cap_inh) & may;
 
 	for (int i = 0; i < 2; i++) {
 		data[i].permitted = (uint32_t)(prm >> (32 * i));
 		data[i].effective = (uint32_t)(eff >> (32 * i));
-		data[i].inheritable = (uint32_t)(inh >> (32 * i));
+		data[i].inheritable = (uint32_t)(inheritable >> (32 * i));
 	}
 	script_syscall(s, SCRIPT_OK, SYS_capset, script_data(s, &head, sizeof(head)),
 		       script_data(s, data, sizeof(data)), 0, 0, 0, 0, "set capabilities");
 	for (unsigned int cap = 0; cap < 64; cap++)
-		if (has(caps_of(c->cap_amb, c->n_cap_amb) & prm & inh, cap))
+		if (has(caps_of(c->cap_amb, c->n_cap_amb) & prm & inheritable, cap))
 			script_syscall(s, SCRIPT_OK, SYS_prctl, PR_CAP_AMBIENT,
 				       PR_CAP_AMBIENT_RAISE, cap, 0, 0, 0,
 				       "raise ambient capability %u", cap);

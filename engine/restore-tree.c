@@ -225,13 +225,14 @@ static int find_groups(struct engine_restore *r, struct ck_err *err)
 /* Puts makers before what they make, so that plans can be written front to back. */
 static int sort_procs(struct engine_restore *r, struct ck_err *err)
 {
-	struct engine_rproc **out = calloc(r->n_procs, sizeof(*out));
-	size_t n = 0, before = 0;
+	struct engine_rproc **out = calloc(r->n_procs + 1, sizeof(*out));
+	size_t n = 0;
+	bool found = true, stuck;
 
 	if (!out)
 		return no_memory(err);
-	do {
-		before = n;
+	while (found && n < r->n_procs) {
+		found = false;
 		for (size_t i = 0; i < r->n_procs; i++) {
 			struct engine_rproc *p = r->procs[i];
 			bool ready = p && !p->maker;
@@ -242,16 +243,18 @@ static int sort_procs(struct engine_restore *r, struct ck_err *err)
 				continue;
 			out[n++] = p;
 			r->procs[i] = NULL;
+			found = true;
 		}
-	} while (n > before && n < r->n_procs);
+	}
+	stuck = n < r->n_procs;
 	for (size_t i = 0; i < r->n_procs; i++)
 		if (r->procs[i])
 			out[n++] = r->procs[i]; /* only to be freed */
 	free(r->procs);
 	r->procs = out;
-	return before == n ? ck_fail(err, CK_ERR_REFUSED, -EOPNOTSUPP,
-				     "cannot restore sessions that need each other")
-			   : 0;
+	return stuck ? ck_fail(err, CK_ERR_REFUSED, -EOPNOTSUPP,
+			       "cannot restore sessions that need each other")
+		     : 0;
 }
 
 /* A number may be that of one process or thread only. */

@@ -57,7 +57,7 @@ static uint64_t round_up(uint64_t x, uint64_t to)
 
 static size_t code_len(void)
 {
-	return (size_t)(pie_restorer_end - pie_restorer_start);
+	return (uintptr_t)pie_restorer_end - (uintptr_t)pie_restorer_start;
 }
 
 int script_zone_new(uint64_t base, uint64_t room, struct script_zone **ret, struct ck_err *err)

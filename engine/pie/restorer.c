@@ -416,7 +416,7 @@ static uint32_t judge(struct pie_slot *s, const struct pie_op *op, long r)
 static void wait_for_tracer(struct pie_slot *s)
 {
 	pie_syscall5(__NR_prctl, PR_SET_PDEATHSIG, 9, 0, 0, 0);
-	pie_syscall5(__NR_prctl, PR_SET_PTRACER, -1l, 0, 0, 0);
+	pie_syscall5(__NR_prctl, PR_SET_PTRACER, -1L, 0, 0, 0);
 	__atomic_store_n(&s->state, PIE_READY, __ATOMIC_RELEASE);
 	pie_syscall6(__NR_futex, (long)&s->state, FUTEX_WAKE, 1, 0, 0, 0);
 	wait_word(&zone_of(s)->go, 0);
