@@ -99,7 +99,8 @@ static int try_number(pid_t pid, struct ck_err *err)
 	int rc = try_child(0, pid);
 
 	if (rc == -EEXIST)
-		return ck_fail(err, CK_ERR_BUSY, rc, "cannot have pid %d: it is taken", (int)pid);
+		return ck_fail(err, CK_ERR_BUSY, rc, "cannot have pid %d, which is taken",
+			       (int)pid);
 	if (rc == -EPERM)
 		return ck_fail(err, CK_ERR_PERM, rc, "cannot choose pids in this pid namespace");
 	if (rc < 0)
@@ -185,6 +186,8 @@ int engine_choose_place(struct engine_restore *r, struct ck_err *err)
 		}
 	}
 	rc = try_namespaces(r, err);
+	if (rc == 0 && first.kind == CK_ERR_BUSY)
+		engine_note(r, "%s: the job gets a pid namespace of its own", first.what);
 	/* A taken pid may be free in a minute, and is what the user can do something about. */
 	if (rc < 0 && first.kind == CK_ERR_BUSY && err && err->kind == CK_ERR_PERM) {
 		*err = first;

@@ -13,7 +13,7 @@
 #define PIE_PAGE 4096ull
 #define PIE_STACK (4 * PIE_PAGE)   /* bytes of a slot's stack */
 #define PIE_BOUNCE (64 * PIE_PAGE) /* bytes of a bounce buffer */
-#define PIE_SUM_CHUNK (1ull << 20)   /* bytes of a pages file that one checksum covers */
+#define PIE_SUM_CHUNK (1ull << 20) /* bytes of a pages file that one checksum covers */
 
 enum pie_code {
 	PIE_SYSCALL,    /* nr(a0..a5) */

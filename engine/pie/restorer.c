@@ -25,7 +25,7 @@
 
 /* From the kernel's headers, which don't go together with freestanding code everywhere. */
 #define SIGCHLD 17
-#define SIG_BLOCK 0
+#define RLIMIT_CORE 4
 #define SIG_UNBLOCK 1
 #define EINTR 4
 #define EPERM 1
@@ -158,17 +158,21 @@ static long run_barrier(const struct pie_op *op)
 	return 0;
 }
 
-/* Leaves the wait status behind that a zombie had, without a core file. */
+/*
+ * Leaves the wait status behind that a zombie had, without a core: a limit of one byte is too
+ * little for a file, and tells a core handler to keep out. Being undumpable instead would hide the
+ * status from a later dump. Linux fs/coredump.c:coredump_pipe()
+ */
 __attribute__((noreturn)) static void run_exit(const struct pie_op *op)
 {
 	int status = (int)op->a[0], signo = status & 0x7f;
+	uint64_t all = ~0ull, core[2] = { 1, 1 };
 	struct kernel_sigaction dfl;
-	uint64_t all = ~0ull;
 
 	if (!signo)
 		leave(status >> 8 & 0xff);
 	memset(&dfl, 0, sizeof(dfl));
-	pie_syscall5(__NR_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
+	pie_syscall4(__NR_prlimit64, 0, RLIMIT_CORE, core, 0);
 	pie_syscall4(__NR_rt_sigaction, signo, &dfl, 0, 8);
 	pie_syscall4(__NR_rt_sigprocmask, SIG_UNBLOCK, &all, 0, 8);
 	pie_syscall2(__NR_kill, pie_syscall0(__NR_getpid), signo);
