@@ -58,10 +58,12 @@ static bool is_trouble(enum finding_status s)
 	return s == FINDING_REFUSE || s == FINDING_UNKNOWN || s == FINDING_ACTION;
 }
 
-/* Applies a treatment to the findings that a rule has just added. */
-static void treat(struct findings *f, size_t from, enum policy_treatment t)
+/* Applies the policy to the findings that a rule has just added. */
+static void treat(struct findings *f, size_t from, enum policy_treatment t, const struct policy *p)
 {
 	for (size_t i = from; i < f->n; i++) {
+		if (f->f[i].status == FINDING_ACTION && policy_allows(p, f->f[i].action))
+			f->f[i].status = FINDING_OK;
 		if (t == POLICY_WARN && is_trouble(f->f[i].status))
 			f->f[i].status = FINDING_DEGRADED;
 		if (t == POLICY_REFUSE &&
@@ -98,7 +100,7 @@ static void run(const struct rule_input *in, const struct policy *p, struct find
 			if (how == POLICY_OFF)
 				continue;
 			r->evaluate(r, in, out);
-			treat(out, from, how);
+			treat(out, from, how, p);
 			if (explains_all(r->id) && refused_since(out, from))
 				return;
 		}
@@ -153,7 +155,7 @@ static enum verdict_status decide(const struct findings *f, const struct policy 
 			unknown = true;
 			break;
 		case FINDING_ACTION:
-			action = action || !policy_allows(p, x->action);
+			action = true;
 			break;
 		default:
 			break;

@@ -22,16 +22,18 @@
 static char *holder(pid_t pid)
 {
 	CK_AUTO(fd) int dir = proc_open_pid(pid);
-	char comm[17] = "";
+	struct proc_stat stat;
 	struct stat st;
 	char *s = NULL;
 
-	if (dir < 0 || proc_read_comm(dir, comm, NULL) < 0)
+	if (dir < 0 || proc_read_stat(dir, &stat, NULL) < 0)
 		return NULL;
-	comm[16] = '\0';
-	if (fstat(dir, &st) == 0)
-		return asprintf(&s, "%s (uid %u)", comm, st.st_uid) < 0 ? NULL : s;
-	return strdup(comm);
+	if (fstat(dir, &st) < 0)
+		return strdup(stat.comm);
+	if (asprintf(&s, "%s%s (uid %u)", stat.state == 'Z' ? "the zombie of " : "", stat.comm,
+		     st.st_uid) < 0)
+		return NULL;
+	return s;
 }
 
 static bool signal_reaches(pid_t pid)

@@ -215,6 +215,27 @@ remedy() {
 	[ "$status" -eq 65 ]
 }
 
+@test "a job with a terminal wants an action to be allowed" {
+	python3 - <<-'END'
+		import os, pty, subprocess, time
+		os.closerange(3, 1024)
+		pid, fd = pty.fork()
+		if pid == 0:
+		    os.execvp("sleep", ["sleep", "1000"])
+		time.sleep(0.5)
+		subprocess.run([os.environ["CKPT"], "dump", "-t", str(pid), "--image", "img", "--shell-job"], check=True)
+	END
+	run "$CKPT" check --image img
+	echo "$output"
+	[ "$status" -eq 21 ]
+	[[ "$output" =~ "--allow shell-job" ]]
+	run "$CKPT" restore --image img
+	[ "$status" -eq 21 ]
+	run "$CKPT" check --image img --allow shell-job
+	[ "$status" -eq 0 ]
+	[ "${#lines[@]}" -eq 1 ]
+}
+
 @test "profiles of other hosts" {
 	"$CKPT" probe -o host.json
 	check --host host.json
