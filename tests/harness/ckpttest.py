@@ -186,6 +186,17 @@ def find_inside(outer, pid):
     return None
 
 
+def describe(pid):
+    """One line per task below pid: who it is and what it waits for. For the notes of a failure."""
+    lines = []
+    for p in tree(pid):
+        for tid in threads(p):
+            state = stat_fields(f"{p}/task/{tid}") or ["gone"]
+            words = [(read_proc(f"{p}/task/{tid}", n) or "").strip() for n in ("comm", "wchan", "syscall")]
+            lines.append(f"task {tid}: {state[0]} {' '.join(words)} tracer {status_field(f'{p}/task/{tid}', 'TracerPid')}")
+    return "\n".join(lines)
+
+
 def kill_tree(pid):
     """Kills pid and what is below it; all of it was started by us."""
     for p in tree(pid):
@@ -276,6 +287,8 @@ class Job:
             self.front = self.place.popen(argv, self.cwd, stderr=err, stdout=out, start_new_session=True)
         try:
             self.root = wait_until("the restored job", 60, lambda: self.running(pidfile))
+        except Failed as e:
+            raise Failed(f"{e}\n{describe(self.front.pid)}") from e
         finally:
             with open(errors, encoding="utf-8", errors="replace") as err:
                 self.log(argv, self.front.poll(), err.read())
@@ -313,7 +326,8 @@ class Job:
         try:
             return self.front.wait(timeout)
         except subprocess.TimeoutExpired as e:
-            raise Failed(f"the job hangs: no end after {timeout:.0f} s (generation {self.generation})") from e
+            where = describe(self.front.pid)
+            raise Failed(f"the job hangs: no end after {timeout:.0f} s (generation {self.generation})\n{where}") from e
 
     def abandon(self):
         if self.front.poll() is None:
