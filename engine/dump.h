@@ -108,7 +108,7 @@ struct engine_dump {
 	struct image_writer *images;
 	CkptNeeds needs;      /* grown by engine_need_*() */
 	struct res_dump *res; /* engine/res/ */
-	uint32_t *fate;       /* the word all blobs share; NULL until engine_inject() */
+	struct parasite_word *fate;       /* the word all blobs share; NULL until engine_inject() */
 	int shmid;
 	uint64_t pages;
 	const struct proc_map **shmem; /* one mapping of each shared anonymous object */
@@ -155,6 +155,9 @@ int engine_inject(struct engine_dump *d, struct ck_err *err);
 /* Takes the blob out: every thread is again as engine_freeze() left it. Keeps going on errors; the
  * first one is returned. */
 int engine_eject(struct engine_dump *d, struct ck_err *err);
+/* What a dump that was killed may have left in a task: the attached word, and the area. */
+bool engine_is_word(int memfd, const struct proc_map *m);
+bool engine_is_area(int memfd, const struct proc_map *m);
 /* From now on, whoever is left alone by us ends itself. */
 void engine_doom(struct engine_dump *d);
 void engine_inject_done(struct engine_dump *d);

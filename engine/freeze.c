@@ -259,27 +259,43 @@ static int await_threads(struct engine_task *t, struct ck_err *err)
 	return 0;
 }
 
-static int find_vdso(const struct engine_task *t, struct proc_map *ret, struct ck_err *err)
+/* Where no thread may be dumped: code that belongs to this kernel or to a dump that was killed. */
+struct strange {
+	struct {
+		uint64_t start, end;
+	} at[8];
+	size_t n;
+};
+
+static int find_strange(const struct engine_task *t, struct strange *ret, struct ck_err *err)
 {
 	CK_AUTO(proc_maps) struct proc_maps maps = { 0 };
+	CK_AUTO(fd) int memfd = openat(t->dirfd, "mem", O_RDONLY | O_CLOEXEC);
 	int r = proc_read_maps(t->dirfd, &maps, err);
 
-	memset(ret, 0, sizeof(*ret));
-	for (size_t i = 0; r == 0 && i < maps.n; i++)
-		if (!strcmp(maps.m[i].name, "[vdso]")) {
-			ret->start = maps.m[i].start;
-			ret->end = maps.m[i].end;
-		}
+	ret->n = 0;
+	for (size_t i = 0; r == 0 && i < maps.n && ret->n < CK_ARRAY_SIZE(ret->at); i++) {
+		const struct proc_map *m = &maps.m[i];
+
+		if (strcmp(m->name, "[vdso]") != 0 && !engine_is_area(memfd, m))
+			continue;
+		ret->at[ret->n].start = m->start;
+		ret->at[ret->n++].end = m->end;
+	}
 	return r;
 }
 
-static bool is_inside(const struct engine_thread *th, const struct proc_map *m)
+static bool is_inside(const struct engine_thread *th, const struct strange *s)
 {
 	struct user_regs_struct regs = { 0 };
 	struct iovec io = { &regs, sizeof(regs) };
 
-	return ptrace(PTRACE_GETREGSET, th->tid, NT_PRSTATUS, &io) == 0 && regs.rip >= m->start &&
-	       regs.rip < m->end;
+	if (ptrace(PTRACE_GETREGSET, th->tid, NT_PRSTATUS, &io) < 0)
+		return false;
+	for (size_t i = 0; i < s->n; i++)
+		if (regs.rip >= s->at[i].start && regs.rip < s->at[i].end)
+			return true;
+	return false;
 }
 
 /* Lets a stopped thread run for some microseconds and stops it again; returns as await_thread(). */
@@ -299,18 +315,18 @@ static int let_run(const struct engine_task *t, struct engine_thread *th, int tr
 
 /*
  * A thread inside the vDSO is let run until it is found elsewhere: that code belongs to this
- * kernel, and will be another's at the restore. Returns how many threads ran: they may have made
- * others.
+ * kernel, and will be another's at the restore. So is one that is still on its way back from a
+ * dump that was killed. Returns how many threads ran: they may have made others.
  */
-static int leave_vdso(struct engine_task *t, struct ck_err *err)
+static int leave_strange(struct engine_task *t, struct ck_err *err)
 {
-	struct proc_map vdso;
-	int ran = 0, r = find_vdso(t, &vdso, err);
+	struct strange strange;
+	int ran = 0, r = find_strange(t, &strange, err);
 
 	for (size_t i = 0; i < t->n_threads && r >= 0;) {
 		int tries = 0;
 
-		for (r = 0; r == 0 && is_inside(&t->threads[i], &vdso); tries++)
+		for (r = 0; r == 0 && is_inside(&t->threads[i], &strange); tries++)
 			r = tries < VDSO_TRIES ? let_run(t, &t->threads[i], tries, err)
 					       : ck_fail(err, CK_ERR_BUSY, -EBUSY,
 							 "thread %d does not leave the vDSO",
@@ -466,7 +482,7 @@ static int freeze_task(struct engine_task *t, struct ck_err *err)
 		return 1;
 	}
 	if (r >= 0) {
-		int ran = leave_vdso(t, err);
+		int ran = leave_strange(t, err);
 
 		r = ran < 0 ? ran : r + ran;
 	}

@@ -279,7 +279,6 @@ static void fill_process(const struct engine_dump *d, const struct engine_task *
 
 	memset(p, 0, sizeof(*p));
 	p->shmid = d->shmid;
-	p->n_threads = (uint32_t)t->n_threads;
 	p->stub_leave = in->dead + in->stub.leave;
 	p->area = in->area;
 	/* An action can differ from the default without being seen in the masks only by its flags;
@@ -310,6 +309,19 @@ static int fill_area(struct engine_dump *d, struct engine_task *t, struct ck_err
 	return r < 0 ? ck_fail(err, CK_ERR_SYS, r, "cannot write the blob") : 0;
 }
 
+/*
+ * How many threads may be in the blob: written before one is pointed at it and after one was taken
+ * out. If we die in between, the word stays attached; engine_look() knows what it is.
+ */
+static int put_aimed(const struct engine_task *t, uint32_t n)
+{
+	const struct engine_inject *in = t->inject;
+
+	return ck_pwrite_full(t->memfd, &n, sizeof(n),
+			      (off_t)(in->area + in->process_off +
+				      offsetof(struct parasite_process, n_aimed)));
+}
+
 /* Step 4 and 5. */
 static int run_blob(struct engine_task *t, struct ck_err *err)
 {
@@ -317,7 +329,9 @@ static int run_blob(struct engine_task *t, struct ck_err *err)
 	int r;
 
 	for (size_t i = 0; i < t->n_threads; i++) {
-		r = aim(&t->threads[i], in->area, slot_addr(in, i));
+		r = put_aimed(t, (uint32_t)i + 1);
+		if (r == 0)
+			r = aim(&t->threads[i], in->area, slot_addr(in, i));
 		if (r == 0)
 			r = set_mask(&t->threads[i], ~0ull);
 		if (r < 0)
@@ -423,8 +437,28 @@ static int make_word(struct engine_dump *d, struct ck_err *err)
 	if (p == (void *)-1)
 		return ck_fail_errno(err, "cannot attach a page of shared memory");
 	d->fate = p;
-	*d->fate = PARASITE_RESUME;
+	d->fate->fate = PARASITE_RESUME;
+	memcpy(d->fate->magic, PARASITE_WORD_MAGIC, sizeof(d->fate->magic));
 	return 0;
+}
+
+bool engine_is_word(int memfd, const struct proc_map *m)
+{
+	struct parasite_word w;
+
+	return m->shared && !m->w && m->deleted && m->end - m->start == PAGE &&
+	       !strncmp(m->name, "/SYSV", 5) &&
+	       ck_pread_full(memfd, &w, sizeof(w), (off_t)m->start) == (ssize_t)sizeof(w) &&
+	       !memcmp(w.magic, PARASITE_WORD_MAGIC, sizeof(w.magic));
+}
+
+bool engine_is_area(int memfd, const struct proc_map *m)
+{
+	uint8_t head[64];
+
+	return !m->shared && m->r && m->w && m->x && !m->name[0] && blob_size() >= sizeof(head) &&
+	       ck_pread_full(memfd, head, sizeof(head), (off_t)m->start) == (ssize_t)sizeof(head) &&
+	       !memcmp(head, pie_parasite_start, sizeof(head));
 }
 
 int engine_inject(struct engine_dump *d, struct ck_err *err)
@@ -490,6 +524,8 @@ static int eject_task(struct engine_task *t, struct ck_err *err)
 
 		r2 = t->threads[i].detached ? 0 : eject_thread(&t->threads[i], back);
 		r = r ? r : r2;
+		r2 = put_aimed(t, (uint32_t)(t->n_threads - i));
+		r = r ? r : r2;
 	}
 	if (!t->threads[0].detached && in->written) {
 		r2 = r ? 0 : host_unmap(t);
@@ -524,7 +560,7 @@ int engine_eject(struct engine_dump *d, struct ck_err *err)
 
 void engine_doom(struct engine_dump *d)
 {
-	__atomic_store_n(d->fate, PARASITE_KILL, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&d->fate->fate, PARASITE_KILL, __ATOMIC_SEQ_CST);
 }
 
 void engine_inject_done(struct engine_dump *d)

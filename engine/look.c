@@ -159,6 +159,20 @@ static int look_auxv(struct engine_task *t, struct ck_err *err)
 	return 0;
 }
 
+/* The fate word of a dump that was killed means nothing any more, and is no part of the job. */
+static void drop_leftovers(struct engine_task *t)
+{
+	struct proc_maps *maps = &t->maps;
+	size_t n = 0;
+
+	for (size_t i = 0; i < maps->n; i++)
+		if (engine_is_word(t->memfd, &maps->m[i]))
+			free(maps->m[i].name);
+		else
+			maps->m[n++] = maps->m[i];
+	maps->n = n;
+}
+
 static int look_vdso(struct engine_task *t, struct ck_err *err)
 {
 	for (size_t i = 0; i < t->maps.n; i++) {
@@ -379,8 +393,10 @@ static int look_task(struct engine_task *t, struct ck_err *err)
 	if (r < 0)
 		return ck_fail(err, CK_ERR_SYS, r, "cannot read the exe link");
 	r = proc_read_smaps(t->dirfd, &t->maps, err);
-	if (r == 0)
+	if (r == 0) {
+		drop_leftovers(t);
 		r = look_vdso(t, err);
+	}
 	if (r == 0)
 		r = look_auxv(t, err);
 	if (r == 0)

@@ -150,14 +150,14 @@ static void leave(struct parasite_slot *s, struct parasite_process *p)
 
 	if (p->shm > 0 && *(volatile uint32_t *)p->shm == PARASITE_KILL)
 		pie_syscall2(__NR_kill, pie_syscall0(__NR_getpid), SIGKILL);
-	if (__atomic_add_fetch(&p->left, 1, __ATOMIC_ACQ_REL) == p->n_threads && p->shm > 0)
+	if (__atomic_add_fetch(&p->left, 1, __ATOMIC_ACQ_REL) == p->n_aimed && p->shm > 0)
 		pie_syscall1(__NR_shmdt, p->shm);
 	ended = is_ended(s);
 	/*
-	 * The area can only be unmapped by a thread that is alone in it: with several threads, it
-	 * stays behind as a few unused pages.
+	 * The area can only be unmapped by the host when it is alone in it: with several threads,
+	 * it stays behind as a few unused pages.
 	 */
-	if (!ended && p->n_threads == 1)
+	if (!ended && s->host && p->n_aimed == 1)
 		jump(p->stub_leave, s->flags, p->area);
 	jump((uint64_t)(ended ? s->back_eintr : s->back), s->flags, 0);
 }

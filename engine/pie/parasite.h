@@ -23,6 +23,12 @@ enum parasite_fate {
 	PARASITE_RESUME = 0,
 	PARASITE_KILL = 1,
 };
+/* Behind the word, so that a later dump knows what a killed one left attached. */
+#define PARASITE_WORD_MAGIC "ckpt fate word\0"
+struct parasite_word {
+	uint32_t fate, pad;
+	uint8_t magic[16];
+};
 
 #define PARASITE_STACK 4096
 #define PARASITE_CODE 384 /* of one emitted way back */
@@ -38,8 +44,8 @@ struct parasite_timer {
 /* Process-wide answers, given by the host thread. */
 struct parasite_process {
 	/* in */
-	int32_t shmid; /* of the page with the shared word */
-	uint32_t n_threads;
+	int32_t shmid;    /* of the page with the shared word */
+	uint32_t n_aimed; /* threads that have been pointed at the blob and not taken out again */
 	uint64_t stub_leave; /* unmaps the area and restores the host's registers */
 	uint64_t area;
 	uint64_t query_sigs; /* bit n-1: ask for signal n's action */

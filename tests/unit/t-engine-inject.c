@@ -239,6 +239,40 @@ START_TEST(killed_after_the_commit)
 }
 END_TEST
 
+/* Whenever a dump is killed, the next one must be possible, at once. */
+START_TEST(killed_anywhere)
+{
+	pid_t pid = start(programs[_i]);
+	struct engine_dump_opts o = { .pid = pid };
+
+	block_sigchld();
+	for (int round = 0; round < 60; round++) {
+		struct timespec ts = { 0, (long)(round * 7919 % 60) * 500000 };
+		struct engine_dump d = { .opts = &o };
+		pid_t ckpt = fork();
+
+		if (!ckpt)
+			for (;;) {
+				inject(&d);
+				engine_eject(&d, NULL);
+				engine_thaw(&d);
+				engine_inject_done(&d);
+				engine_tasks_free(&d);
+			}
+		nanosleep(&ts, NULL);
+		kill(ckpt, SIGKILL);
+		ck_assert_int_eq(waitpid(ckpt, NULL, 0), ckpt);
+		inject(&d);
+		ck_assert_int_eq(engine_eject(&d, NULL), 0);
+		engine_thaw(&d);
+		engine_inject_done(&d);
+		engine_tasks_free(&d);
+		assert_progress(pid);
+	}
+	finish(pid);
+}
+END_TEST
+
 /* A signal that came while everything stood still must end pause() in both ways back. */
 START_TEST(signal_meanwhile)
 {
@@ -280,6 +314,7 @@ int main(void)
 	tcase_add_loop_test(tc, in_and_out, 0, 3);
 	tcase_add_loop_test(tc, killed_with_the_blob_in, 0, 3);
 	tcase_add_loop_test(tc, killed_after_the_commit, 0, 3);
+	tcase_add_loop_test(tc, killed_anywhere, 0, 3);
 	tcase_add_loop_test(tc, signal_meanwhile, 0, 2);
 	suite_add_tcase(s, tc);
 	sr = srunner_create(s);
