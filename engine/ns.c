@@ -324,15 +324,19 @@ static void current_offsets(struct timespec *mono, struct timespec *boot)
 	*boot = offset_of(text, "boottime");
 }
 
-/* saved - (now - offset) */
+/*
+ * saved - (now - offset), and a tick more: the coarse clocks stand at the last tick, which may be
+ * nearer at the dump than it is here, and must not go back either.
+ */
 static struct timespec offset_for(clockid_t clock, const struct timespec *saved,
 				  const struct timespec *offset)
 {
-	struct timespec now, d;
+	struct timespec now, tick, d;
 
+	clock_getres(CLOCK_MONOTONIC_COARSE, &tick);
 	clock_gettime(clock, &now);
-	d.tv_sec = saved->tv_sec - now.tv_sec + offset->tv_sec;
-	d.tv_nsec = saved->tv_nsec - now.tv_nsec + offset->tv_nsec;
+	d.tv_sec = saved->tv_sec - now.tv_sec + offset->tv_sec + tick.tv_sec;
+	d.tv_nsec = saved->tv_nsec - now.tv_nsec + offset->tv_nsec + tick.tv_nsec;
 	for (; d.tv_nsec < 0; d.tv_nsec += NSEC)
 		d.tv_sec--;
 	for (; d.tv_nsec >= NSEC; d.tv_nsec -= NSEC)
