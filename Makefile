@@ -235,6 +235,8 @@ install: $(B)/ckpt
 	install -D -m 755 $(B)/ckpt $(DESTDIR)$(PREFIX)/bin/ckpt
 	install -d $(DESTDIR)$(PREFIX)/share/doc/ckpt
 	install -m 644 LICENSE $(DOCS) $(DESTDIR)$(PREFIX)/share/doc/ckpt
+	install -d $(DESTDIR)$(PREFIX)/share/doc/ckpt/schema
+	install -m 644 docs/schema/*.json $(DESTDIR)$(PREFIX)/share/doc/ckpt/schema
 	$(Q)for m in $(wildcard docs/man/*.[1-8]); do \
 		install -D -m 644 $$m $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$${m##*/} || exit 1; done
 

@@ -106,9 +106,9 @@ struct engine_dump {
 	struct engine_task **tasks; /* parents before children; [0] is the root */
 	size_t n_tasks;
 	struct image_writer *images;
-	CkptNeeds needs;      /* grown by engine_need_*() */
-	struct res_dump *res; /* engine/res/ */
-	struct parasite_word *fate;       /* the word all blobs share; NULL until engine_inject() */
+	CkptNeeds needs;            /* grown by engine_need_*() */
+	struct res_dump *res;       /* engine/res/ */
+	struct parasite_word *fate; /* the word all blobs share; NULL until engine_inject() */
 	int shmid;
 	uint64_t pages;
 	const struct proc_map **shmem; /* one mapping of each shared anonymous object */
