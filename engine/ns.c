@@ -236,18 +236,31 @@ static int map_ids(const struct engine_restore *r, pid_t pid, struct ck_err *err
 	return 0;
 }
 
-/* The trunk waits for one byte: its ids are mapped. Its end of the pipe closing means that ckpt
- * died or gave up. */
-static bool wait_for_word(int fd)
-{
-	char c;
-
-	return ck_read_full(fd, &c, 1) == 1;
-}
-
+/*
+ * The trunk asks to die with ckpt, says that it has, and waits for a word back: that one was
+ * written by a ckpt that lived, and whose end will be noticed. No word means that it died or gave
+ * up.
+ */
 static bool die_with_parent(int fd)
 {
-	return prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) == 0 && wait_for_word(fd);
+	char c = 0;
+
+	return prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) == 0 && write(fd, &c, 1) == 1 &&
+	       ck_read_full(fd, &c, 1) == 1;
+}
+
+static int give_word(const struct engine_restore *r, pid_t pid, int fd, struct ck_err *err)
+{
+	char c;
+	int rc = 0;
+
+	if (ck_read_full(fd, &c, 1) != 1)
+		return ck_fail(err, CK_ERR_SYS, -EPIPE, "cannot start the restoring process");
+	if (r->rights.userns)
+		rc = map_ids(r, pid, err);
+	if (rc == 0 && send(fd, &c, 1, MSG_NOSIGNAL) != 1)
+		rc = ck_fail_errno(err, "cannot start the restoring process");
+	return rc;
 }
 
 pid_t engine_spawn_trunk(struct engine_restore *r, struct ck_err *err)
@@ -255,27 +268,24 @@ pid_t engine_spawn_trunk(struct engine_restore *r, struct ck_err *err)
 	bool fresh = r->strategy == ENGINE_NAMESPACES;
 	struct clone_args args = { .flags = fresh ? namespace_flags(r) : 0,
 				   .exit_signal = SIGCHLD };
-	int p[2], rc = 0;
+	int s[2], rc;
 	pid_t pid;
 
-	if (pipe2(p, O_CLOEXEC) < 0)
-		return ck_fail_errno(err, "cannot make a pipe");
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, s) < 0)
+		return ck_fail_errno(err, "cannot make a socket");
 	pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
 	if (pid == 0) {
-		close(p[1]);
-		if (!die_with_parent(p[0]))
+		close(s[1]);
+		if (!die_with_parent(s[0]))
 			_exit(1);
-		close(p[0]);
+		close(s[0]);
 		return 0;
 	}
-	if (pid < 0)
-		rc = ck_fail_errno(err, "cannot make a process");
-	close(p[0]);
-	if (rc == 0 && r->rights.userns)
-		rc = map_ids(r, pid, err);
-	if (rc == 0 && ck_write_full(p[1], "", 1) < 0)
-		rc = ck_fail(err, CK_ERR_SYS, -EPIPE, "cannot start the restoring process");
-	close(p[1]);
+	rc = pid < 0 ? ck_fail_errno(err, "cannot make a process") : 0;
+	close(s[0]);
+	if (rc == 0)
+		rc = give_word(r, pid, s[1], err);
+	close(s[1]);
 	if (rc < 0 && pid > 0)
 		waitpid(pid, NULL, 0);
 	return rc < 0 ? rc : pid;

@@ -362,6 +362,7 @@ int script_zone_map(struct script_zone *z, struct ck_err *err)
 	h->n_slots = z->n;
 	h->syscall_insn = z->base + PIE_PAGE + find_syscall();
 	h->mark_signo = z->mark_signo;
+	h->trunk = getpid();
 	memcpy(z->map + PIE_PAGE, pie_restorer_start, code_len());
 	if (z->len)
 		memcpy(z->map + z->data_at, z->data, z->len);

@@ -100,6 +100,7 @@ struct pie_zone {
 	uint64_t syscall_insn; /* a system call instruction in the blob, for the tracer */
 	uint32_t mark_signo;   /* an arriving thread raises it; pending nowhere in the job */
 	uint32_t go;           /* futex: 1 once the first tasks are traced */
+	int32_t trunk;         /* who will say so, as the first tasks see it */
 	uint32_t failed;       /* 1 taken, 2 the fields below are valid */
 	uint32_t slot, op;     /* whose script, which operation */
 	int32_t error;         /* -errno */

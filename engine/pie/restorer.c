@@ -27,6 +27,7 @@
 #define SIGCHLD 17
 #define RLIMIT_CORE 4
 #define SIG_UNBLOCK 1
+#define ESRCH 3
 #define EINTR 4
 #define EPERM 1
 #define EIO 5
@@ -415,6 +416,18 @@ static uint32_t judge(struct pie_slot *s, const struct pie_op *op, long r)
 	return 1;
 }
 
+/* Its parent may have died before it asked to die with it, and with the parent the trunk. */
+static void wait_go(struct pie_zone *z)
+{
+	const int64_t tick[2] = { 0, 100000000 };
+
+	while (!__atomic_load_n(&z->go, __ATOMIC_ACQUIRE)) {
+		pie_syscall6(__NR_futex, (long)&z->go, FUTEX_WAIT, 0, (long)tick, 0, 0);
+		if (pie_syscall2(__NR_kill, z->trunk, 0) == -ESRCH)
+			leave(1);
+	}
+}
+
 /* Made by ckpt itself: dies with its parent, may be traced by ckpt's helper process under Yama, and
  * waits until it is. */
 static void wait_for_tracer(struct pie_slot *s)
@@ -423,7 +436,7 @@ static void wait_for_tracer(struct pie_slot *s)
 	pie_syscall5(__NR_prctl, PR_SET_PTRACER, -1L, 0, 0, 0);
 	__atomic_store_n(&s->state, PIE_READY, __ATOMIC_RELEASE);
 	pie_syscall6(__NR_futex, (long)&s->state, FUTEX_WAKE, 1, 0, 0, 0);
-	wait_word(&zone_of(s)->go, 0);
+	wait_go(zone_of(s));
 	pie_syscall5(__NR_prctl, PR_SET_PTRACER, 0, 0, 0, 0);
 }
 
