@@ -1,0 +1,347 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * A small job dumped and restored within one program, and plans made from damaged images: whatever
+ * is in them, planning ends with a plan or an error.
+ */
+#include <check.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/auto.h"
+#include "base/err.h"
+#include "engine/engine.h"
+#include "engine/restore.h"
+#include "engine/vdso.h"
+#include "image/image.h"
+
+#define ROUNDS 60
+
+static char top[] = "/tmp/t-engine-restore-XXXXXX";
+
+/* ---- the job ---- */
+
+struct board {
+	volatile int rounds;
+	volatile int ready;
+};
+
+static void nap(long ms)
+{
+	struct timespec ts = { ms / 1000, ms % 1000 * 1000000 };
+
+	nanosleep(&ts, NULL);
+}
+
+static void *idle(void *arg)
+{
+	struct board *b = arg;
+
+	while (b->rounds < ROUNDS)
+		nap(5);
+	return arg;
+}
+
+static void on_alarm(int sig)
+{
+	(void)sig;
+}
+
+/* 42 if all went well: a thread, a child with a pipe, shared memory, a timer, a zombie. */
+static int job(struct board *b)
+{
+	struct itimerval every = { { 0, 20000 }, { 0, 20000 } };
+	pid_t zombie, child;
+	pthread_t th;
+	int p[2], st;
+	char c;
+
+	signal(SIGALRM, on_alarm);
+	if (pipe(p) || pthread_create(&th, NULL, idle, b) || setitimer(ITIMER_REAL, &every, NULL))
+		return 1;
+	zombie = fork();
+	if (!zombie)
+		_exit(3);
+	child = fork();
+	if (!child) {
+		close(p[1]);
+		_exit(read(p[0], &c, 1) == 1 && c == 'x' ? b->rounds : 99);
+	}
+	b->ready = 1;
+	while (b->rounds < ROUNDS) {
+		nap(10);
+		b->rounds++;
+	}
+	if (pthread_join(th, NULL) || write(p[1], "x", 1) != 1)
+		return 2;
+	if (waitpid(zombie, &st, 0) != zombie || st != 3 << 8)
+		return 3;
+	if (waitpid(child, &st, 0) != child || st != ROUNDS << 8)
+		return 4;
+	return 42;
+}
+
+static pid_t start_job(struct board **ret)
+{
+	struct board *b =
+		mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	pid_t pid;
+
+	ck_assert_ptr_ne(b, MAP_FAILED);
+	pid = fork();
+	ck_assert_int_ge(pid, 0);
+	if (pid == 0) {
+		int null = open("/dev/null", O_RDWR);
+
+		setsid();
+		for (int i = 0; i < 3; i++)
+			dup2(null, i);
+		syscall(SYS_close_range, 3u, ~0u, 0u);
+		_exit(job(b));
+	}
+	*ret = b;
+	return pid;
+}
+
+static void dump_job(const char *dir)
+{
+	struct engine_dump_opts o = { .dir = dir };
+	struct engine_dump_stats stats;
+	struct ck_err err = CK_ERR_INIT;
+	struct board *b;
+	int r;
+
+	o.pid = start_job(&b);
+	while (b->rounds < 5)
+		nap(1);
+	r = engine_dump(&o, &stats, &err);
+	ck_assert_msg(r == 0, "dump: %s (%s)", err.what, err.where);
+	while (waitpid(-1, NULL, 0) > 0) /* unless the dump has, who was its tracer */
+		continue;
+	munmap(b, 4096);
+}
+
+static void path_of(char *buf, size_t size, const char *dir, const char *name)
+{
+	ck_assert_int_lt(snprintf(buf, size, "%s/%s", dir, name), (int)size);
+}
+
+/* ---- the way there and back ---- */
+
+static int restore(const char *dir, unsigned int flags, int *ret_status, struct ck_err *err)
+{
+	CK_AUTO(image) struct image *img = NULL;
+	struct engine_restore_opts o = { .flags = flags };
+	int r = image_open(dir, &img, err);
+
+	o.image = img;
+	return r < 0 ? r : engine_restore(&o, ret_status, err);
+}
+
+START_TEST(there_and_back)
+{
+	char dir[128];
+	struct ck_err err = CK_ERR_INIT;
+	int r, status = 0;
+
+	path_of(dir, sizeof(dir), top, _i ? "fresh" : "any");
+	dump_job(dir);
+	r = restore(dir, _i ? ENGINE_NO_INPLACE : 0, &status, &err);
+	if (r < 0 && err.kind == CK_ERR_PERM)
+		return; /* no namespaces here: nothing to see */
+	ck_assert_msg(r == 0, "restore: %s (%s)", err.what, err.where);
+	ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 42, "status %x",
+		      (unsigned int)status);
+}
+END_TEST
+
+START_TEST(page_checksums_are_looked_at)
+{
+	char dir[128], pages[192];
+	struct ck_err err = CK_ERR_INIT;
+	struct stat st;
+	int r, status = 0, fd;
+	char c;
+
+	path_of(dir, sizeof(dir), top, "sums");
+	dump_job(dir);
+	path_of(pages, sizeof(pages), dir, "pages-1.img");
+	fd = open(pages, O_RDWR);
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(fstat(fd, &st), 0);
+	ck_assert_int_eq(pread(fd, &c, 1, st.st_size / 2), 1);
+	c ^= 4;
+	ck_assert_int_eq(pwrite(fd, &c, 1, st.st_size / 2), 1);
+	close(fd);
+	r = restore(dir, 0, &status, &err);
+	ck_assert_int_lt(r, 0);
+	if (err.kind == CK_ERR_PERM)
+		return;
+	ck_assert_int_eq(err.kind, CK_ERR_IMAGE);
+	ck_assert_ptr_nonnull(strstr(err.what, "checksum"));
+	ck_assert_int_eq(waitpid(-1, NULL, WNOHANG), -1); /* nothing is left */
+}
+END_TEST
+
+/* ---- damaged images ---- */
+
+static void copy_file(const char *from, const char *to)
+{
+	char buf[65536];
+	int a = open(from, O_RDONLY), b = open(to, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+	ssize_t n;
+
+	ck_assert(a >= 0 && b >= 0);
+	while ((n = read(a, buf, sizeof(buf))) > 0)
+		ck_assert_int_eq(write(b, buf, (size_t)n), n);
+	close(a);
+	close(b);
+}
+
+/* Files of the image that carry messages; without ours it is a foreign one, which nothing vouches
+ * for. */
+static size_t copy_foreign(const char *from, const char *to, char names[][64], size_t max)
+{
+	DIR *d = opendir(from);
+	struct dirent *e;
+	size_t n = 0;
+
+	ck_assert_ptr_nonnull(d);
+	mkdir(to, 0700);
+	while ((e = readdir(d))) {
+		char a[384], b[384];
+
+		if (e->d_name[0] == '.' || !strncmp(e->d_name, "ckpt-", 5))
+			continue;
+		path_of(a, sizeof(a), from, e->d_name);
+		path_of(b, sizeof(b), to, e->d_name);
+		copy_file(a, b);
+		if (strncmp(e->d_name, "pages-", 6) && n < max && strlen(e->d_name) < 64)
+			strcpy(names[n++], e->d_name);
+	}
+	closedir(d);
+	return n;
+}
+
+/* Everything up to the point where something would happen. */
+static int plan(const char *dir)
+{
+	CK_AUTO(image) struct image *img = NULL;
+	struct engine_restore_opts o = { .flags = 0 };
+	struct engine_restore r = { .opts = &o,
+				    .strategy = ENGINE_NAMESPACES,
+				    .rights = { .uid = getuid(), .gid = getgid() },
+				    .task_size = (1ull << 47) - 4096 };
+	struct ck_err err = CK_ERR_INIT;
+	int rc = image_open(dir, &img, &err);
+
+	if (rc < 0)
+		return rc;
+	r.image = o.image = img;
+	rc = engine_load(&r, &err);
+	if (rc == 0)
+		rc = engine_plan_tree(&r, &err);
+	if (rc == 0)
+		rc = res_load(&r, &err);
+	if (rc == 0)
+		rc = engine_plan(&r, &err);
+	ck_assert(rc == 0 || err.kind != CK_ERR_NONE);
+	res_restore_done(&r);
+	script_zone_free(r.zone);
+	engine_vdso_free(r.vdso);
+	engine_tree_done(&r);
+	engine_load_done(&r);
+	engine_notes_done(&r);
+	return rc;
+}
+
+static void damage(const char *path)
+{
+	int fd = open(path, O_RDWR);
+	off_t size = lseek(fd, 0, SEEK_END), at;
+	uint8_t byte;
+
+	ck_assert_int_ge(fd, 0);
+	at = size ? rand() % size : 0;
+	if (rand() % 16 == 0) {
+		ck_assert_int_eq(ftruncate(fd, at), 0);
+		size = at;
+	}
+	for (int i = rand() % 3; i >= 0 && size; i--) {
+		at = rand() % size;
+		ck_assert_int_eq(pread(fd, &byte, 1, at), 1);
+		byte = rand() % 2 ? (uint8_t)rand() : (uint8_t)(byte ^ 1 << rand() % 8);
+		ck_assert_int_eq(pwrite(fd, &byte, 1, at), 1);
+	}
+	close(fd);
+}
+
+START_TEST(damaged_images)
+{
+	static char names[64][64];
+	char whole[128], bad[128], a[256], b[256];
+	size_t n, refused = 0;
+
+	path_of(whole, sizeof(whole), top, "whole");
+	path_of(bad, sizeof(bad), top, "bad");
+	dump_job(whole);
+	n = copy_foreign(whole, bad, names, CK_ARRAY_SIZE(names));
+	ck_assert_int_eq(plan(bad), 0);
+	srand(getenv("CKPT_SEED") ? (unsigned int)atoi(getenv("CKPT_SEED")) : 20);
+	for (int i = 0; i < (getenv("CKPT_N") ? atoi(getenv("CKPT_N")) : 1500); i++) {
+		const char *name = names[(size_t)rand() % n];
+
+		path_of(a, sizeof(a), whole, name);
+		path_of(b, sizeof(b), bad, name);
+		damage(b);
+		refused += plan(bad) < 0;
+		copy_file(a, b);
+	}
+	ck_assert_uint_gt(refused, 100);
+}
+END_TEST
+
+static void remove_top(void)
+{
+	char command[128];
+
+	snprintf(command, sizeof(command), "rm -rf %s", top);
+	if (fork() == 0)
+		execl("/bin/sh", "sh", "-c", command, (char *)NULL);
+	wait(NULL);
+}
+
+int main(void)
+{
+	Suite *s = suite_create("engine-restore");
+	TCase *t = tcase_create("all");
+	SRunner *sr;
+	int bad;
+
+	if (!mkdtemp(top))
+		return EXIT_FAILURE;
+	tcase_set_timeout(t, 120);
+	tcase_add_loop_test(t, there_and_back, 0, 2);
+	tcase_add_test(t, page_checksums_are_looked_at);
+	tcase_add_test(t, damaged_images);
+	suite_add_tcase(s, t);
+	sr = srunner_create(s);
+	srunner_run_all(sr, CK_ENV);
+	bad = srunner_ntests_failed(sr);
+	srunner_free(sr);
+	remove_top();
+	return bad ? EXIT_FAILURE : EXIT_SUCCESS;
+}
