@@ -124,7 +124,7 @@ $(B)/tests/tools/%: tests/tools/%.c
 	$(call say,TOOL,$@)
 	$(Q)mkdir -p $(@D) && $(CC) $(TEST_CFLAGS) -o $@ $<
 
-# Debian packages: what building, testing and the demo need. make lint needs more: deps-lint.
+# Debian packages: what building, testing and the demo need; make lint, which is part of make check, needs more.
 DEPS := build-essential pkg-config libprotobuf-c-dev protobuf-c-compiler libjson-c-dev libcap-dev libkmod-dev \
 	libcpuid-dev libxxhash-dev check bats criu lammps python3 perl sqlite3 gzip coreutils passwd util-linux \
 	qemu-system-x86 busybox-static e2fsprogs cpio
@@ -147,15 +147,16 @@ SUITE_jobs = tests/harness/run-jobs
 SUITE_kill = tests/kill/run-kill
 SUITE_interop = tests/interop/run-interop
 SUITE_vm = tests/vm/run-vm
+SUITE_lint = status:tests/lint
 check-cli check-jobs check-kill check-interop check-vm: check-%: jobs
 	$(Q)$(SUITE_$*)
 
 # The sub-make is for the packages: what pkg-config says is known only once they are there.
-check: deps
+check: deps-lint
 	$(Q)$(MAKE) --no-print-directory check-all
 check-all: jobs $(UNIT)
-	$(Q)tests/tally -o $(B)/total unit=unit:"$(UNIT)" $(foreach s,cli jobs kill interop vm,$s="$(SUITE_$s)")
-check-long: deps
+	$(Q)tests/tally -o $(B)/total unit=unit:"$(UNIT)" $(foreach s,lint cli jobs kill interop vm,$s="$(SUITE_$s)")
+check-long: deps-lint
 	$(Q)$(MAKE) --no-print-directory check-all CKPT_N=200 CKPT_KILL=every
 
 demo: deps
@@ -171,7 +172,6 @@ UNIT_SRCS := $(wildcard tests/unit/*.c)
 OWN_C := $(SRCS) $(CMDS) $(wildcard engine/pie/*.c) $(UNIT_SRCS) $(wildcard tests/jobs/*.c tests/tools/*.c)
 OWN_H := $(filter-out build%,$(wildcard */*.h */*/*.h */*/*/*.h))
 SHELLS := $(shell git ls-files | xargs grep -lsE '^\#!.*\b(ba)?sh\b')
-LINT_TOOLS := $(DEPS_LINT)
 # Flags that both compilers know, by kind of file.
 lint_flags = $(CPPFLAGS) $(if $(filter engine/pie/%,$<),$(PIE_CFLAGS),-std=gnu17 $(WARN) -fno-strict-aliasing) \
 	$(if $(filter tests/unit/%,$<),$(shell pkg-config --cflags check))
@@ -187,7 +187,7 @@ lint: lint-tools check-files check-layers check-symbols check-words check-docs c
 	$(OWN_C:%=$(L)/%.gcc) $(OWN_C:%=$(L)/%.cppcheck) $(OWN_C:%=$(L)/%.tidy)
 
 lint-tools:
-	$(Q)for t in $(LINT_TOOLS); do command -v $$t >/dev/null || { echo "make lint needs $$t: make deps-lint" >&2; exit 1; }; done
+	$(Q)for t in $(DEPS_LINT); do command -v $$t >/dev/null || { echo "make lint needs $$t: make deps-lint" >&2; exit 1; }; done
 
 $(L)/%.format: % .clang-format
 	$(call say,FORMAT,$<)

@@ -12,6 +12,7 @@
 #include "base/auto.h"
 #include "base/err.h"
 #include "fsmap/fsmap.h"
+#include "tests/unit/skip.h"
 
 static int temp_file(const void *data, size_t len)
 {
@@ -69,7 +70,7 @@ START_TEST(own_program_and_libc)
 	CK_AUTO(fd) int fd = open("/lib/x86_64-linux-gnu/libc.so.6", O_RDONLY | O_CLOEXEC);
 
 	if (fd < 0)
-		return; /* another distribution's path */
+		SKIP("the C library is elsewhere");
 	ck_assert_int_eq(fsmap_identify(fd, 0, &id, NULL), 0);
 	ck_assert_uint_eq(id.build_id_len, 20);
 	ck_assert_int_eq(lseek(fd, 0, SEEK_CUR), 0);

@@ -270,8 +270,8 @@ int main(void)
 	int failed;
 
 	if (system("crit --help >/dev/null 2>&1") != 0) {
-		puts("image-crit: skipped, there is no crit");
-		return getenv("CKPT_TESTS_MUST_RUN") ? EXIT_FAILURE : EXIT_SUCCESS;
+		puts("# SKIP all: no crit (Debian's package criu)");
+		return EXIT_SUCCESS;
 	}
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_set_timeout(t, 120);

@@ -7,18 +7,9 @@
 #include <stdlib.h>
 
 #include "../fuzz/fuzz-image.c" /* NOLINT(bugprone-suspicious-include) */
+#include "tests/unit/rnd.h"
 
 static uint64_t state;
-
-static uint32_t rnd(uint32_t below)
-{
-	/* splitmix64 */
-	uint64_t z = (state += 0x9e3779b97f4a7c15);
-
-	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
-	z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
-	return (uint32_t)((z ^ (z >> 31)) >> 16) % below;
-}
 
 struct out {
 	uint8_t data[1 << 16];
@@ -57,7 +48,7 @@ static uint64_t number(void)
 					 UINT32_MAX, 1ull << 53, (1ull << 53) + 1,
 					 INT64_MAX,  UINT64_MAX };
 
-	return rnd(4) ? rnd(1000) : edge[rnd(CK_ARRAY_SIZE(edge))];
+	return rnd(&state, 4) ? rnd(&state, 1000) : edge[rnd(&state, CK_ARRAY_SIZE(edge))];
 }
 
 static void gen(struct out *o, const ProtobufCMessageDescriptor *d, int depth);
@@ -94,8 +85,8 @@ static void gen_value(struct out *o, const ProtobufCFieldDescriptor *f, int dept
 	if (f->type == PROTOBUF_C_TYPE_MESSAGE)
 		gen(in, f->descriptor, depth + 1);
 	else
-		for (uint32_t i = rnd(12); i; i--)
-			put_u8(in, rnd(8) ? 32 + rnd(95) : rnd(256));
+		for (uint32_t i = rnd(&state, 12); i; i--)
+			put_u8(in, rnd(&state, 8) ? 32 + rnd(&state, 95) : rnd(&state, 256));
 	put_varint(o, f->id << 3 | 2);
 	put_varint(o, in->len);
 	put(o, in->data, in->len);
@@ -108,11 +99,11 @@ static void gen(struct out *o, const ProtobufCMessageDescriptor *d, int depth)
 		uint32_t n = 1;
 
 		if (f->label != PROTOBUF_C_LABEL_REQUIRED)
-			n = f->label == PROTOBUF_C_LABEL_REPEATED ? rnd(4) : rnd(2);
+			n = f->label == PROTOBUF_C_LABEL_REPEATED ? rnd(&state, 4) : rnd(&state, 2);
 		while (n--)
 			gen_value(o, f, depth);
 	}
-	if (rnd(4) == 0) {
+	if (rnd(&state, 4) == 0) {
 		/* A field that nobody knows. */
 		put_varint(o, 5000 << 3);
 		put_varint(o, number());
@@ -128,7 +119,7 @@ static void gen_file(struct out *o, enum image_kind kind)
 	o->len = 0;
 	put_u8(o, kind);
 	put_u8(o, t->flags & IMAGE_F_SEALED ? 3 : 1);
-	for (uint32_t i = 0, n = 1 + rnd(4); i < n; i++) {
+	for (uint32_t i = 0, n = 1 + rnd(&state, 4); i < n; i++) {
 		uint32_t len;
 
 		message.len = 0;
@@ -139,28 +130,21 @@ static void gen_file(struct out *o, enum image_kind kind)
 	}
 }
 
-static long from_env(const char *name, long otherwise)
-{
-	const char *s = getenv(name);
-
-	return s ? strtol(s, NULL, 0) : otherwise;
-}
-
 static void run(bool damage)
 {
 	static struct out o;
-	long n = from_env("CKPT_N", 10) * 20;
+	long n = rnd_env("CKPT_N", 10) * 20;
 
-	state = (uint64_t)from_env("CKPT_SEED", 1);
+	state = (uint64_t)rnd_env("CKPT_SEED", 1);
 	for (long round = 0; round < n; round++) {
 		for (enum image_kind k = 0; k < IMAGE_N_KINDS; k++) {
 			if (!image_types[k].entry)
 				continue;
 			gen_file(&o, k);
-			for (uint32_t i = damage ? 1 + rnd(4) : 0; i; i--)
-				o.data[rnd((uint32_t)o.len)] = (uint8_t)rnd(256);
-			if (damage && rnd(4) == 0)
-				o.len = rnd((uint32_t)o.len + 1);
+			for (uint32_t i = damage ? 1 + rnd(&state, 4) : 0; i; i--)
+				o.data[rnd(&state, (uint32_t)o.len)] = (uint8_t)rnd(&state, 256);
+			if (damage && rnd(&state, 4) == 0)
+				o.len = rnd(&state, (uint32_t)o.len + 1);
 			LLVMFuzzerTestOneInput(o.data, o.len);
 		}
 	}
@@ -170,7 +154,7 @@ START_TEST(random_messages)
 {
 	run(false);
 	/* One to four entries each; the raw bytes that EXTRA files promise are mostly not there. */
-	ck_assert_uint_gt(n_decoded, from_env("CKPT_N", 10) * 20 * (IMAGE_N_KINDS - 5));
+	ck_assert_uint_gt(n_decoded, rnd_env("CKPT_N", 10) * 20 * (IMAGE_N_KINDS - 5));
 }
 END_TEST
 
