@@ -28,9 +28,8 @@
 #include "engine/dump.h"
 
 enum {
-	FREEZE_PATIENCE_MS = 10000, /* for tasks in uninterruptible waits, all tries together */
+	FREEZE_PATIENCE_MS = 10000, /* for tasks in uninterruptible waits or the vDSO, all tries */
 	FREEZE_TRY_MS = 200,        /* for one of them, before the tree is let go and tried again */
-	VDSO_TRIES = 1000,          /* to find a thread outside the vDSO */
 };
 
 enum stop_answer { STOPPED = 0, STOP_GONE = 1, STOP_LATE = 2, STOP_JOB_CONTROL = 3 };
@@ -259,50 +258,57 @@ static int await_threads(struct engine_task *t, struct ck_err *err)
 	return 0;
 }
 
-/* Where no thread may be dumped: code that belongs to this kernel or to a dump that was killed. */
-struct strange {
-	struct {
-		uint64_t start, end;
-	} at[8];
-	size_t n;
+struct range {
+	uint64_t start, end;
 };
 
-static int find_strange(const struct engine_task *t, struct strange *ret, struct ck_err *err)
+/* Where no thread may be dumped: code that belongs to this kernel or to dumps that were killed. */
+static int find_strange(const struct engine_task *t, struct range **ret, size_t *ret_n,
+			struct ck_err *err)
 {
 	CK_AUTO(proc_maps) struct proc_maps maps = { 0 };
 	CK_AUTO(fd) int memfd = openat(t->dirfd, "mem", O_RDONLY | O_CLOEXEC);
 	int r = proc_read_maps(t->dirfd, &maps, err);
+	struct range *at;
+	size_t n = 0;
 
-	ret->n = 0;
-	for (size_t i = 0; r == 0 && i < maps.n && ret->n < CK_ARRAY_SIZE(ret->at); i++) {
+	if (r < 0)
+		return r;
+	at = calloc(maps.n + 1, sizeof(*at));
+	if (!at)
+		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot remember the task's areas");
+	for (size_t i = 0; i < maps.n; i++) {
 		const struct proc_map *m = &maps.m[i];
 
-		if (strcmp(m->name, "[vdso]") != 0 && !engine_is_area(memfd, m))
-			continue;
-		ret->at[ret->n].start = m->start;
-		ret->at[ret->n++].end = m->end;
+		if (!strcmp(m->name, "[vdso]") || engine_is_area(memfd, m))
+			at[n++] = (struct range){ m->start, m->end };
 	}
-	return r;
+	*ret = at;
+	*ret_n = n;
+	return 0;
 }
 
-static bool is_inside(const struct engine_thread *th, const struct strange *s)
+static bool is_inside(const struct engine_thread *th, const struct range *at, size_t n)
 {
 	struct user_regs_struct regs = { 0 };
 	struct iovec io = { &regs, sizeof(regs) };
 
 	if (ptrace(PTRACE_GETREGSET, th->tid, NT_PRSTATUS, &io) < 0)
 		return false;
-	for (size_t i = 0; i < s->n; i++)
-		if (regs.rip >= s->at[i].start && regs.rip < s->at[i].end)
+	for (size_t i = 0; i < n; i++)
+		if (regs.rip >= at[i].start && regs.rip < at[i].end)
 			return true;
 	return false;
 }
 
-/* Lets a stopped thread run for some microseconds and stops it again; returns as await_thread(). */
+/*
+ * Lets a stopped thread run for a moment and stops it again; returns as await_thread(). Mostly some
+ * microseconds, at times longer: on a busy machine it would be stopped each time before it ran.
+ */
 static int let_run(const struct engine_task *t, struct engine_thread *th, int tries,
 		   struct ck_err *err)
 {
-	struct timespec ts = { .tv_nsec = 10000L * (1 + tries % 16) };
+	struct timespec ts = { .tv_nsec = 10000L << tries % 12 };
 
 	if (ptrace(PTRACE_CONT, th->tid, 0, 0) < 0)
 		return 1;
@@ -320,17 +326,19 @@ static int let_run(const struct engine_task *t, struct engine_thread *th, int tr
  */
 static int leave_strange(struct engine_task *t, struct ck_err *err)
 {
-	struct strange strange;
-	int ran = 0, r = find_strange(t, &strange, err);
+	CK_AUTO(free) struct range *at = NULL;
+	size_t n = 0;
+	int ran = 0, r = find_strange(t, &at, &n, err);
+	int64_t deadline = now_ms() + FREEZE_PATIENCE_MS;
 
 	for (size_t i = 0; i < t->n_threads && r >= 0;) {
 		int tries = 0;
 
-		for (r = 0; r == 0 && is_inside(&t->threads[i], &strange); tries++)
-			r = tries < VDSO_TRIES ? let_run(t, &t->threads[i], tries, err)
-					       : ck_fail(err, CK_ERR_BUSY, -EBUSY,
-							 "thread %d does not leave the vDSO",
-							 (int)t->threads[i].tid);
+		for (r = 0; r == 0 && is_inside(&t->threads[i], at, n); tries++)
+			r = now_ms() < deadline ? let_run(t, &t->threads[i], tries, err)
+						: ck_fail(err, CK_ERR_BUSY, -EBUSY,
+							  "thread %d does not leave the vDSO",
+							  (int)t->threads[i].tid);
 		ran += tries > 0;
 		if (r > 0)
 			drop_thread(t, i);

@@ -28,6 +28,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/ipc.h>
 #include <sys/ptrace.h>
 #include <sys/shm.h>
@@ -52,7 +53,7 @@ struct engine_inject {
 	size_t area_len, process_off, slots_off;
 };
 
-enum { PAGE = 4096 };
+enum { PAGE = 4096, STUB_ALIGN = 64 };
 
 static size_t page_up(size_t n)
 {
@@ -166,16 +167,13 @@ static int remote_call(struct engine_thread *th, uint64_t insn, long nr, uint64_
 
 /* ---- one task ---- */
 
-/* The dead bytes: behind the end of the vDSO's PT_LOAD. */
-static int find_dead_bytes(const struct engine_task *t, uint64_t *ret, struct ck_err *err)
+/* The dead bytes: behind the end of the vDSO's PT_LOAD. Offsets from its start. */
+static int find_dead_bytes(const struct engine_task *t, size_t *ret, struct ck_err *err)
 {
 	const Elf64_Ehdr *eh = (const void *)t->vdso;
 	const Elf64_Phdr *ph;
-	uint64_t end = 0, base = 0;
+	uint64_t end = 0;
 
-	for (size_t i = 0; i < t->maps.n; i++)
-		if (!strcmp(t->maps.m[i].name, "[vdso]"))
-			base = t->maps.m[i].start;
 	if (t->vdso_len < sizeof(*eh) || memcmp(eh->e_ident, ELFMAG, SELFMAG) != 0 ||
 	    eh->e_phoff > t->vdso_len || eh->e_phentsize != sizeof(*ph) ||
 	    eh->e_phnum > (t->vdso_len - eh->e_phoff) / sizeof(*ph))
@@ -184,26 +182,44 @@ static int find_dead_bytes(const struct engine_task *t, uint64_t *ret, struct ck
 	for (int i = 0; i < eh->e_phnum; i++)
 		if (ph[i].p_type == PT_LOAD && ph[i].p_offset + ph[i].p_memsz > end)
 			end = ph[i].p_offset + ph[i].p_memsz;
-	end = (end + 63) & ~63ull;
+	end = (end + STUB_ALIGN - 1) & ~(uint64_t)(STUB_ALIGN - 1);
 	if (!end || end > t->vdso_len || t->vdso_len - end < sizeof(((struct arch_stub *)0)->code))
 		return ck_fail(err, CK_ERR_REFUSED, -ENOSPC,
 			       "the vDSO has no room behind its code");
-	*ret = base + end;
+	*ret = end;
 	return 0;
+}
+
+/*
+ * A place for len bytes that no killed dump has used: a signal handler may still return into the
+ * way back that stands there. Our own vDSO tells what untouched bytes look like. Where all have
+ * been used, the first is taken: that handler would have to run since as many killed dumps.
+ */
+static size_t choose_place(const struct engine_task *t, size_t dead, size_t len)
+{
+	const uint8_t *own =
+		(const void *)getauxval(AT_SYSINFO_EHDR); /* NOLINT(performance-no-int-to-ptr) */
+
+	for (size_t at = dead; own && t->vdso_len - at >= len; at += STUB_ALIGN)
+		if (!memcmp(t->vdso + at, own + at, len))
+			return at;
+	return dead;
 }
 
 static int put_stub(struct engine_task *t, struct ck_err *err)
 {
 	struct engine_inject *in = t->inject;
 	struct engine_thread *host = &t->threads[0];
+	size_t dead = 0;
 	int r;
 
-	r = find_dead_bytes(t, &in->dead, err);
+	r = find_dead_bytes(t, &dead, err);
 	if (r < 0)
 		return r;
 	arch_stub_build(&in->stub, &host->resume, host->sigmask, in->area_len, PARASITE_MARKER);
 	if (!in->stub.len)
 		return ck_fail(err, CK_ERR_BUG, -ENOSPC, "the stub is larger than its buffer");
+	in->dead = t->vdso_map->start + choose_place(t, dead, in->stub.len);
 	if (ck_pread_full(t->memfd, in->original, in->stub.len, (off_t)in->dead) !=
 	    (ssize_t)in->stub.len)
 		return ck_fail(err, CK_ERR_SYS, -EIO, "cannot read the vDSO");

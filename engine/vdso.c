@@ -237,9 +237,7 @@ size_t engine_vdso_loaded(const uint8_t *code, size_t len)
 
 int engine_vdso_same(const uint8_t *a, size_t a_len, const uint8_t *b, size_t b_len)
 {
-	size_t n = engine_vdso_loaded(a, a_len);
-
-	return n && a_len == b_len && n <= b_len && !memcmp(a, b, n);
+	return engine_vdso_loaded(a, a_len) && a_len == b_len && !memcmp(a, b, a_len);
 }
 
 /* ---- redirecting ---- */
@@ -319,7 +317,9 @@ struct redirect {
 	const struct object *old;
 	uint64_t done[MAX_SYMBOLS]; /* offsets of functions that are redirected */
 	size_t n_done;
-	size_t free_at, free_end; /* room for stubs */
+	/* Room for stubs, taken from its end: a killed dump's way back may stand at its beginning.
+	 */
+	size_t free_at, free_end;
 };
 
 static bool is_done(const struct redirect *d, uint64_t off)
@@ -339,11 +339,11 @@ static int put_stub(struct redirect *d, uint64_t off, size_t room, const uint8_t
 	} else {
 		if (off + 5 > d->old->loaded || d->free_end - d->free_at < len)
 			return -ENOSPC;
-		memcpy(d->code + d->free_at, stub, len);
-		rel = (int32_t)(d->free_at - (off + 5));
+		d->free_end -= len;
+		memcpy(d->code + d->free_end, stub, len);
+		rel = (int32_t)(d->free_end - (off + 5));
 		d->code[off] = 0xe9; /* jmp rel32 */
 		memcpy(d->code + off + 1, &rel, 4);
-		d->free_at += len;
 	}
 	d->done[d->n_done++] = off;
 	return 0;

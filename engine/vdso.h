@@ -34,7 +34,8 @@ uint64_t engine_vdso_span(const struct engine_rvdso *v);
 /* End of the only PT_LOAD segment of a vDSO of len bytes: what follows is no part of it. 0 if this
  * is no vDSO that we understand. */
 size_t engine_vdso_loaded(const uint8_t *code, size_t len);
-/* Same code up to the end of the segment. */
+/* The same, with what lies behind the segment: a job may still need what a killed dump left there.
+ */
 int engine_vdso_same(const uint8_t *a, size_t a_len, const uint8_t *b, size_t b_len);
 
 /*

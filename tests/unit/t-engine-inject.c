@@ -23,10 +23,11 @@
 
 /* What a task under test shows of itself. */
 struct shown {
-	volatile unsigned long count; /* progress */
-	volatile int handled;         /* signals seen */
-	volatile int result;          /* errno of a call that should not have been interrupted */
-	volatile unsigned long odd;   /* self-checks that failed */
+	volatile unsigned long count;   /* progress */
+	volatile int handled;           /* signals seen */
+	volatile int result;            /* errno of a call that should not have been interrupted */
+	volatile unsigned long odd;     /* self-checks that failed */
+	volatile unsigned long naps[3]; /* progress of each thread beside the first */
 };
 
 static struct shown *shown;
@@ -53,7 +54,7 @@ static void tight_loop(void)
 	}
 }
 
-static void sleeper(void)
+static void sleep_and_count(volatile unsigned long *count)
 {
 	for (;;) {
 		struct timespec ts = { 0, 20000000 };
@@ -62,8 +63,13 @@ static void sleeper(void)
 			shown->result = errno;
 			shown->odd++;
 		}
-		shown->count++;
+		++*count;
 	}
+}
+
+static void sleeper(void)
+{
+	sleep_and_count(&shown->count);
 }
 
 static void on_signal(int sig)
@@ -87,8 +93,7 @@ static void pauser(void)
 
 static void *thread_main(void *arg)
 {
-	(void)arg;
-	sleeper();
+	sleep_and_count(arg);
 	return NULL;
 }
 
@@ -97,7 +102,7 @@ static void threads(void)
 	pthread_t t;
 
 	for (int i = 0; i < 3; i++)
-		pthread_create(&t, NULL, thread_main, NULL);
+		pthread_create(&t, NULL, thread_main, (void *)&shown->naps[i]);
 	tight_loop();
 }
 
@@ -108,6 +113,7 @@ static pid_t start(void (*fn)(void))
 	shown->count = 0;
 	shown->handled = shown->result = 0;
 	shown->odd = 0;
+	shown->naps[0] = 0;
 	pid = fork();
 	if (!pid) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -129,13 +135,20 @@ static char *maps_of(pid_t pid)
 	return text;
 }
 
+static void assert_counts(const volatile unsigned long *count)
+{
+	unsigned long before = *count;
+
+	for (int i = 0; i < 2000 && *count < before + 3; i++)
+		nap_ms(1);
+	ck_assert_uint_ge(*count, before + 3);
+}
+
 static void assert_progress(pid_t pid)
 {
-	unsigned long before = shown->count;
-
-	for (int i = 0; i < 2000 && shown->count < before + 3; i++)
-		nap_ms(1);
-	ck_assert_uint_ge(shown->count, before + 3);
+	assert_counts(&shown->count);
+	for (int i = 0; shown->naps[0] && i < 3; i++)
+		assert_counts(&shown->naps[i]);
 	ck_assert_uint_eq(shown->odd, 0);
 	ck_assert_int_eq(waitpid(pid, NULL, WNOHANG), 0);
 }
@@ -246,8 +259,8 @@ START_TEST(killed_anywhere)
 	struct engine_dump_opts o = { .pid = pid };
 
 	block_sigchld();
-	for (int round = 0; round < 60; round++) {
-		struct timespec ts = { 0, (long)(round * 7919 % 60) * 500000 };
+	for (int round = 0; round < 30; round++) {
+		struct timespec ts = { 0, (long)(round * 7919 % 30) * 1000000 };
 		struct engine_dump d = { .opts = &o };
 		pid_t ckpt = fork();
 
@@ -302,6 +315,51 @@ START_TEST(signal_meanwhile)
 }
 END_TEST
 
+static void on_signal_wait(int sig)
+{
+	(void)sig;
+	shown->handled++;
+	while (shown->handled < 2)
+		nap_ms(1);
+}
+
+static void handler_waits(void)
+{
+	struct sigaction sa = { .sa_handler = on_signal_wait };
+
+	sigaction(SIGUSR1, &sa, NULL);
+	tight_loop();
+}
+
+/*
+ * A signal that comes on the way back has a frame that leads into the way back: it must still stand
+ * there when the handler returns, though another dump came meanwhile and was killed as well.
+ */
+START_TEST(signal_on_the_way_back)
+{
+	pid_t pid = start(handler_waits);
+	pid_t ckpt = fork();
+
+	if (!ckpt) {
+		struct engine_dump_opts o = { .pid = pid };
+		struct engine_dump d = { .opts = &o };
+
+		inject(&d);
+		kill(pid, SIGUSR1);
+		kill(getpid(), SIGKILL);
+	}
+	waitpid(ckpt, NULL, 0);
+	for (int i = 0; i < 2000 && !shown->handled; i++)
+		nap_ms(1);
+	ck_assert_int_eq(shown->handled, 1);
+	for (int i = 0; i < 3; i++)
+		inject_and_die(pid, 0);
+	shown->handled = 2;
+	assert_progress(pid);
+	finish(pid);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("engine/inject");
@@ -314,8 +372,9 @@ int main(void)
 	tcase_add_loop_test(tc, in_and_out, 0, 3);
 	tcase_add_loop_test(tc, killed_with_the_blob_in, 0, 3);
 	tcase_add_loop_test(tc, killed_after_the_commit, 0, 3);
-	tcase_add_loop_test(tc, killed_anywhere, 0, 2); /* one thread each: several may be BUSY */
+	tcase_add_loop_test(tc, killed_anywhere, 0, 3);
 	tcase_add_loop_test(tc, signal_meanwhile, 0, 2);
+	tcase_add_test(tc, signal_on_the_way_back);
 	suite_add_tcase(s, tc);
 	sr = srunner_create(s);
 	srunner_run_all(sr, CK_NORMAL);
