@@ -15,12 +15,6 @@
 #include "policies/policies.h"
 #include "probe/probe.h"
 
-static inline void ck_auto_needs(CkptNeeds **n)
-{
-	if (*n)
-		ckpt_needs__free_unpacked(*n, NULL);
-}
-
 static inline void ck_auto_facts(CkptFacts **f)
 {
 	if (*f)
@@ -95,28 +89,81 @@ static int look_pids(const CkptNeeds *needs, CkptFacts *host)
 	return 0;
 }
 
-static int judge(const struct image *img, const CkptNeeds *needs, const CkptFacts *source,
-		 const CkptFacts *target, bool live, const struct policy *p, struct verdict *ret,
-		 struct ck_err *err)
+void policy_case_done(struct policy_case *c)
 {
+	if (c->needs)
+		ckpt_needs__free_unpacked(c->needs, NULL);
+	if (c->source)
+		ckpt_facts__free_unpacked(c->source, NULL);
+	free(c->dir);
+	free(c->fault);
+	free(c->hint);
+	memset(c, 0, sizeof(*c));
+}
+
+int policy_case_read(const struct image *img, struct policy_case *ret, struct ck_err *err)
+{
+	CK_AUTO(case) struct policy_case c = { 0 };
 	struct sums_seen seen = { 0 };
-	struct rule_image image = { .foreign = image_origin(img) == IMAGE_FOREIGN };
+	int r = policy_read_needs(img, &c.needs, &c.source, err);
+
+	if (r == 0)
+		r = image_each(img, see, &seen, err);
+	if (r < 0)
+		return r;
+	c.image.foreign = image_origin(img) == IMAGE_FOREIGN;
+	c.image.no_sums = seen.pages && !seen.sums;
+	c.dir = strdup(image_dir(img));
+	if (!c.dir)
+		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot judge");
+	*ret = c;
+	memset(&c, 0, sizeof(c));
+	return 0;
+}
+
+int policy_case_broken(const char *dir, const struct ck_err *fault, struct policy_case *ret)
+{
+	CK_AUTO(case) struct policy_case c = { .image = { .state = RULE_IMAGE_CORRUPT } };
+
+	if (fault->kind != CK_ERR_IMAGE)
+		return -EINVAL;
+	if (fault->code == -ENODATA)
+		c.image.state = RULE_IMAGE_INCOMPLETE;
+	if (fault->code == -EPROTONOSUPPORT)
+		c.image.state = RULE_IMAGE_VERSION;
+	if (asprintf(&c.fault, "%s%s%s%s", fault->what, fault->where[0] ? " (" : "", fault->where,
+		     fault->where[0] ? ")" : "") < 0) {
+		c.fault = NULL;
+		return -ENOMEM;
+	}
+	c.hint = strdup(fault->hint);
+	c.dir = strdup(dir);
+	if (!c.hint || !c.dir)
+		return -ENOMEM;
+	*ret = c;
+	memset(&c, 0, sizeof(c));
+	return 0;
+}
+
+static int judge(const struct policy_case *c, const CkptFacts *target, bool live,
+		 const struct policy *p, struct verdict *ret, struct ck_err *err)
+{
+	struct rule_image image = c->image;
 	struct rule_input in = {
 		.image = &image,
-		.needs = needs,
-		.source = source,
+		.needs = c->needs,
+		.source = c->source,
 		.target = target,
 		.live = live,
 	};
-	int r = image_each(img, see, &seen, err);
+	int r;
 
-	if (r < 0)
-		return r;
-	image.no_sums = seen.pages && !seen.sums;
+	image.fault = c->fault;
+	image.hint = c->hint;
 	r = policy_judge(&in, p, ret, err);
 	if (r < 0)
 		return r;
-	ret->image = strdup(image_dir(img));
+	ret->image = strdup(c->dir);
 	if (!ret->image) {
 		policy_verdict_done(ret);
 		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot judge");
@@ -124,54 +171,42 @@ static int judge(const struct image *img, const CkptNeeds *needs, const CkptFact
 	return 0;
 }
 
+int policy_case_judge(const struct policy_case *c, const CkptFacts *host, const struct policy *p,
+		      struct verdict *ret, struct ck_err *err)
+{
+	return judge(c, host, false, p, ret, err);
+}
+
 int policy_check_live(const struct image *img, const struct policy *p, struct verdict *ret,
 		      struct ck_err *err)
 {
-	CK_AUTO(needs) CkptNeeds *needs = NULL;
-	CK_AUTO(facts) CkptFacts *source = NULL;
+	CK_AUTO(case) struct policy_case c = { 0 };
 	CK_AUTO(facts) CkptFacts *host = NULL;
-	int r = policy_read_needs(img, &needs, &source, err);
+	int r = policy_case_read(img, &c, err);
 
 	if (r == 0)
 		r = probe_facts(&host, err);
 	if (r < 0)
 		return r;
-	if (fsmap_look(needs, host) < 0 || look_pids(needs, host) < 0)
+	if (fsmap_look(c.needs, host) < 0 || look_pids(c.needs, host) < 0)
 		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot look at this host");
-	return judge(img, needs, source, host, true, p, ret, err);
+	return judge(&c, host, true, p, ret, err);
 }
 
 int policy_check_profile(const struct image *img, const CkptFacts *host, const struct policy *p,
 			 struct verdict *ret, struct ck_err *err)
 {
-	CK_AUTO(needs) CkptNeeds *needs = NULL;
-	CK_AUTO(facts) CkptFacts *source = NULL;
-	int r = policy_read_needs(img, &needs, &source, err);
+	CK_AUTO(case) struct policy_case c = { 0 };
+	int r = policy_case_read(img, &c, err);
 
-	return r < 0 ? r : judge(img, needs, source, host, false, p, ret, err);
+	return r < 0 ? r : judge(&c, host, false, p, ret, err);
 }
 
 int policy_check_broken(const char *dir, const struct ck_err *fault, const struct policy *p,
 			struct verdict *ret)
 {
-	struct rule_image image = { .state = RULE_IMAGE_CORRUPT, .hint = fault->hint };
-	struct rule_input in = { .image = &image, .live = true };
-	CK_AUTO(free) char *text = NULL;
-	int r;
+	CK_AUTO(case) struct policy_case c = { 0 };
+	int r = policy_case_broken(dir, fault, &c);
 
-	if (fault->kind != CK_ERR_IMAGE)
-		return -EINVAL;
-	if (fault->code == -ENODATA)
-		image.state = RULE_IMAGE_INCOMPLETE;
-	if (fault->code == -EPROTONOSUPPORT)
-		image.state = RULE_IMAGE_VERSION;
-	if (asprintf(&text, "%s%s%s%s", fault->what, fault->where[0] ? " (" : "", fault->where,
-		     fault->where[0] ? ")" : "") < 0)
-		return -ENOMEM;
-	image.fault = text;
-	r = policy_judge(&in, p, ret, NULL);
-	if (r < 0)
-		return r;
-	ret->image = strdup(dir);
-	return 0;
+	return r < 0 ? r : judge(&c, NULL, true, p, ret, NULL);
 }

@@ -95,6 +95,26 @@ int policy_judge(const struct rule_input *in, const struct policy *p, struct ver
  * *ret_source may become NULL. Both are freed with their *__free_unpacked(). */
 int policy_read_needs(const struct image *img, CkptNeeds **ret_needs, CkptFacts **ret_source,
 		      struct ck_err *err);
+/* An image as the judge sees it: read once, judged for many hosts. */
+struct policy_case {
+	char *dir;
+	struct rule_image image; /* its fault and hint are those below */
+	char *fault, *hint;      /* unless it is whole */
+	CkptNeeds *needs;        /* NULL if it is broken */
+	CkptFacts *source;       /* may be NULL */
+};
+int policy_case_read(const struct image *img, struct policy_case *ret, struct ck_err *err);
+/* For an image that could not be opened, from image_open()'s error: every verdict will say so.
+ * -EINVAL if that error says nothing about the image itself. */
+int policy_case_broken(const char *dir, const struct ck_err *fault, struct policy_case *ret);
+void policy_case_done(struct policy_case *c);
+static inline void ck_auto_case(struct policy_case *c)
+{
+	policy_case_done(c);
+}
+/* Pure: for a stored host profile. */
+int policy_case_judge(const struct policy_case *c, const CkptFacts *host, const struct policy *p,
+		      struct verdict *ret, struct ck_err *err);
 /* Looks at this host as it is now, and judges. Takes some ten milliseconds. A verdict against it is
  * no error: 0 with *ret filled. */
 int policy_check_live(const struct image *img, const struct policy *p, struct verdict *ret,
