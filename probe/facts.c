@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The table of kernel and privilege features (probe/facts.def) and how facts are asked about them.
  */
+#include <errno.h>
 #include <string.h>
 
-#include "probe/probe.h"
+#include "base/pb.h"
+#include "probe/probe-internal.h"
 
 #define FACT(id, name_, section_, since_, commit_, meaning_, who_) \
 	[PROBE_##id] = { .name = name_,                            \
@@ -23,6 +25,35 @@ int probe_fact_find(const char *name)
 		if (!strcmp(probe_fact_infos[i].name, name))
 			return i;
 	return -1;
+}
+
+/* Fields of CkptFacts. What stands here is as old as the profile; all else lasts until somebody
+ * changes the host. */
+const char *const probe_momentary[] = {
+	"at",
+	"memory/available",
+	"memory/cgroup_free",
+	"memory/swap_free",
+	"memory/cgroup",
+	"memory/committed",
+	"paths",
+	"pids",
+	"cgroups/path",
+	"cgroups/writable",
+	"cgroups/limits",
+	"listeners",
+	"listeners_cut",
+	"tasks",
+	NULL,
+};
+
+int probe_mark_momentary(CkptFacts *facts)
+{
+	for (size_t i = 0; probe_momentary[i]; i++)
+		if (ck_pb_append_str(&facts->momentary, &facts->n_momentary, probe_momentary[i]) <
+		    0)
+			return -ENOMEM;
+	return 0;
 }
 
 static const CkptFeature *find(CkptFeature *const *f, size_t n, const char *name)

@@ -12,6 +12,7 @@
 #include <sys/resource.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/auto.h"
@@ -167,6 +168,7 @@ static void priv_facts(CkptFacts *facts)
 	CkptPrivFacts *p = facts->priv;
 	struct rlimit limit;
 
+	p->has_uid = p->has_gid = true;
 	p->uid = geteuid();
 	p->gid = getegid();
 	capabilities(p);
@@ -227,12 +229,16 @@ static int fill(CkptFacts *facts, struct ck_err *err)
 	if (uname(&u) < 0)
 		return -errno;
 	facts->version = 1;
+	facts->has_at = true;
+	facts->at = (uint64_t)time(NULL);
 	facts->hostname = strdup(u.nodename);
 	facts->kernel = CK_PB_NEW(CkptKernelFacts, ckpt_kernel_facts);
 	facts->priv = CK_PB_NEW(CkptPrivFacts, ckpt_priv_facts);
 	if (!facts->hostname || !facts->kernel || !facts->priv)
 		return -ENOMEM;
-	r = kernel_facts(facts, &u);
+	r = probe_mark_momentary(facts);
+	if (r == 0)
+		r = kernel_facts(facts, &u);
 	if (r < 0)
 		return r;
 	priv_facts(facts);

@@ -35,6 +35,8 @@ void probe_other_task(struct probe_answers *p); /* probe/ptrace.c */
 void probe_namespaces(struct probe_answers *p); /* probe/ns.c */
 void probe_in_place(struct probe_answers *p);   /* probe/ns.c */
 
+int probe_mark_momentary(CkptFacts *facts); /* probe/facts.c; -ENOMEM */
+
 /* probe/memory.c */
 int probe_memory(CkptFacts *facts);
 /* The path of a cgroup v1 controller, or of v2 (controller ""), in the text of /proc/PID/cgroup;

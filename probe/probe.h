@@ -45,6 +45,10 @@ int probe_fact_find(const char *name);
  * (may be NULL) is never NULL afterwards and belongs to facts. */
 CkptTristate probe_has(const CkptFacts *facts, const char *name, const char **ret_detail);
 
+/* The fields that hold only for the moment, by path ("memory/available"), ended by NULL; what
+ * CkptFacts.momentary says. */
+extern const char *const probe_momentary[];
+
 /* The whole live host, CPU included; no paths and no pids. Takes some 10 ms. The caller frees *ret
  * with ckpt_facts__free_unpacked(*ret, NULL). Call it before stopping anybody. */
 int probe_facts(CkptFacts **ret, struct ck_err *err);

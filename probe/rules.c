@@ -139,7 +139,8 @@ static void restore_rule(const struct rule *r, const struct rule_input *in, stru
 			 NULL);
 	finding_need(f, "to give tasks their pids: in this pid namespace, or in a new one");
 	finding_have(f, "in place: %s; in a new one: %s", w.why_not_in_place, w.why_no_userns);
-	finding_evidence(f, "tried as uid %u", in->target->priv->uid);
+	if (in->target->priv->has_uid)
+		finding_evidence(f, "tried as uid %u", in->target->priv->uid);
 	finding_remedy(f,
 		       "as root: sysctl -w user.max_user_namespaces=15000 (and, where there is "
 		       "such a switch, kernel.unprivileged_userns_clone=1), or run ckpt as root");
@@ -157,6 +158,13 @@ static void uid_rule(const struct rule *r, const struct rule_input *in, struct f
 	users_of(in, &u);
 	if (u.own || may_be_anybody(in)) {
 		findings_add(out, r, in->needs->n_tasks ? FINDING_OK : FINDING_NA, NULL);
+		return;
+	}
+	if (!in->target->priv->has_uid) {
+		f = findings_add(out, r, FINDING_UNKNOWN, NULL);
+		finding_need(f, "uid %u, gid %u", u.other->uid, u.other->gid);
+		finding_evidence(f, "the host profile does not tell who asked");
+		finding_remedy(f, "make the profile with ckpt probe, as the user who will restore");
 		return;
 	}
 	if (u.one && w.userns != CKPT_TRISTATE__CKPT_NO) {

@@ -58,3 +58,25 @@ assert f["ns"]["value"] == "CKPT_NO" and f["ns"]["detail"], f["ns"]
 assert f["set_tid"]["value"] == "CKPT_NO", f["set_tid"]
 assert f["ns.proc"]["value"] == "CKPT_UNKNOWN", f["ns.proc"]'
 }
+
+@test "the schema has the fields of the message, each of them" {
+	python3 - "$ROOT/image/facts.proto" "$ROOT/docs/schema/facts.json" <<-'END'
+	import json, re, sys
+	messages, name = {}, None
+	for line in open(sys.argv[1]):
+	    if m := re.match(r"message (\w+) ", line):
+	        name = messages.setdefault(m.group(1), {})
+	    elif m := re.match(r"\s+(required|optional|repeated) (\w+) (\w+) = \d+;", line):
+	        name[m.group(3)] = m.group(2)
+	assert len(messages) > 10, messages
+
+	def walk(message, schema, where):
+	    properties = schema.get("items", schema)["properties"]
+	    assert set(messages[message]) == set(properties), (where, set(messages[message]) ^ set(properties))
+	    for field, kind in messages[message].items():
+	        if kind in messages:
+	            walk(kind, properties[field], f"{where}/{field}")
+
+	walk("ckpt_facts", json.load(open(sys.argv[2])), "")
+	END
+}

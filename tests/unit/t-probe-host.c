@@ -31,6 +31,27 @@ START_TEST(table_is_sound)
 }
 END_TEST
 
+/* Each names a field that there is; what is not named lasts. */
+START_TEST(momentary_fields)
+{
+	for (size_t i = 0; probe_momentary[i]; i++) {
+		const ProtobufCMessageDescriptor *d = &ckpt_facts__descriptor;
+		CK_AUTO(free) char *path = strdup(probe_momentary[i]);
+		char *rest = path, *name;
+
+		while ((name = strsep(&rest, "/")) != NULL) {
+			const ProtobufCFieldDescriptor *f =
+				protobuf_c_message_descriptor_get_field_by_name(d, name);
+
+			ck_assert_msg(f != NULL, "no field %s", probe_momentary[i]);
+			if (rest)
+				ck_assert_int_eq(f->type, PROTOBUF_C_TYPE_MESSAGE);
+			d = f->descriptor;
+		}
+	}
+}
+END_TEST
+
 START_TEST(meminfo)
 {
 	static const char text[] = "MemTotal:  100 kB\nMemFree: 7 kB\nMemAvailable:\t50 kB\n";
@@ -85,7 +106,10 @@ START_TEST(live_host)
 	ck_assert_uint_gt(f->memory->available, 1 << 20);
 	ck_assert_uint_ge(f->memory->total, f->memory->available);
 	ck_assert_uint_gt(f->n_mounts, 0);
+	ck_assert(f->priv->has_uid);
 	ck_assert_uint_eq(f->priv->uid, geteuid());
+	ck_assert_uint_gt(f->n_momentary, 5);
+	ck_assert_uint_gt(f->at, 1500000000);
 	/* What can't be packed was not built right. */
 	ck_assert_uint_gt(ckpt_facts__get_packed_size(f), 1000);
 	ckpt_facts__free_unpacked(f, NULL);
@@ -194,6 +218,7 @@ int main(void)
 	int failed;
 
 	tcase_add_test(tc, table_is_sound);
+	tcase_add_test(tc, momentary_fields);
 	tcase_add_test(tc, meminfo);
 	tcase_add_test(tc, cgroup_paths);
 	tcase_add_test(tc, live_host);
