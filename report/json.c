@@ -8,14 +8,9 @@
 #include "base/auto.h"
 #include "base/err.h"
 #include "image/image.h"
-#include "report/report.h"
+#include "report/internal.h"
 
 enum { VERDICT_VERSION = 1 };
-
-static inline void ck_auto_json(struct json_object **o)
-{
-	json_object_put(*o);
-}
 
 /* Names may be any bytes; JSON may not. What is no printable ASCII and no whole UTF-8 sequence
  * becomes U+FFFD. */
@@ -58,8 +53,7 @@ static struct json_object *text(const char *s)
 	return json_object_new_string_len(clean, (int)n);
 }
 
-/* Takes v; a NULL v means that memory ran out. */
-static int add(struct json_object *o, const char *key, struct json_object *v)
+int report_json_add(struct json_object *o, const char *key, struct json_object *v)
 {
 	if (!v || json_object_object_add(o, key, v) < 0) {
 		json_object_put(v);
@@ -68,28 +62,28 @@ static int add(struct json_object *o, const char *key, struct json_object *v)
 	return 0;
 }
 
-static int add_text(struct json_object *o, const char *key, const char *s)
+int report_json_text(struct json_object *o, const char *key, const char *s)
 {
-	return s && s[0] ? add(o, key, text(s)) : 0;
+	return s && s[0] ? report_json_add(o, key, text(s)) : 0;
 }
 
-static struct json_object *finding_json(const struct finding *f)
+struct json_object *report_json_finding(const struct finding *f)
 {
 	struct json_object *o = json_object_new_object();
 	const struct rule *rule = policy_rule_find(f->rule);
 	int r = o ? 0 : -ENOMEM;
 
-	r = r ? r : add_text(o, "rule", f->rule);
-	r = r ? r : add_text(o, "title", rule ? rule->title : NULL);
-	r = r ? r : add_text(o, "status", policy_finding_name(f->status));
-	r = r ? r : add_text(o, "subject", f->subject);
-	r = r ? r : add_text(o, "need", f->need);
-	r = r ? r : add_text(o, "have", f->have);
-	r = r ? r : add_text(o, "evidence", f->evidence);
-	r = r ? r : add_text(o, "remedy", f->remedy);
-	r = r ? r : add_text(o, "action", f->action);
+	r = r ? r : report_json_text(o, "rule", f->rule);
+	r = r ? r : report_json_text(o, "title", rule ? rule->title : NULL);
+	r = r ? r : report_json_text(o, "status", policy_finding_name(f->status));
+	r = r ? r : report_json_text(o, "subject", f->subject);
+	r = r ? r : report_json_text(o, "need", f->need);
+	r = r ? r : report_json_text(o, "have", f->have);
+	r = r ? r : report_json_text(o, "evidence", f->evidence);
+	r = r ? r : report_json_text(o, "remedy", f->remedy);
+	r = r ? r : report_json_text(o, "action", f->action);
 	if (r == 0 && f->retry)
-		r = add(o, "retry", json_object_new_boolean(1));
+		r = report_json_add(o, "retry", json_object_new_boolean(1));
 	if (r < 0) {
 		json_object_put(o);
 		return NULL;
@@ -97,8 +91,8 @@ static struct json_object *finding_json(const struct finding *f)
 	return o;
 }
 
-static int add_host(struct json_object *o, const char *key, const char *host, const char *cpu,
-		    const char *kernel)
+int report_json_host(struct json_object *o, const char *key, const char *host, const char *cpu,
+		     const char *kernel)
 {
 	struct json_object *h;
 	int r;
@@ -106,24 +100,24 @@ static int add_host(struct json_object *o, const char *key, const char *host, co
 	if (!host && !cpu && !kernel)
 		return 0;
 	h = json_object_new_object();
-	r = h ? add_text(h, "hostname", host) : -ENOMEM;
-	r = r ? r : add_text(h, "cpu", cpu);
-	r = r ? r : add_text(h, "kernel", kernel);
+	r = h ? report_json_text(h, "hostname", host) : -ENOMEM;
+	r = r ? r : report_json_text(h, "cpu", cpu);
+	r = r ? r : report_json_text(h, "kernel", kernel);
 	if (r < 0) {
 		json_object_put(h);
 		return r;
 	}
-	return add(o, key, h);
+	return report_json_add(o, key, h);
 }
 
-static int add_findings(struct json_object *o, const struct findings *f)
+int report_json_findings(struct json_object *o, const struct findings *f)
 {
 	struct json_object *list = json_object_new_array();
 
 	if (!list)
 		return -ENOMEM;
 	for (size_t i = 0; i < f->n; i++) {
-		struct json_object *one = finding_json(&f->f[i]);
+		struct json_object *one = report_json_finding(&f->f[i]);
 
 		if (!one || json_object_array_add(list, one) < 0) {
 			json_object_put(one);
@@ -131,24 +125,24 @@ static int add_findings(struct json_object *o, const struct findings *f)
 			return -ENOMEM;
 		}
 	}
-	return add(o, "findings", list);
+	return report_json_add(o, "findings", list);
 }
 
 static int verdict_json(struct json_object *o, const struct verdict *v, int exit_status)
 {
-	int r = add(o, "version", json_object_new_int(VERDICT_VERSION));
+	int r = report_json_add(o, "version", json_object_new_int(VERDICT_VERSION));
 
-	r = r ? r : add_text(o, "verdict", policy_verdict_name(v->status));
-	r = r ? r : add(o, "exit_status", json_object_new_int(exit_status));
-	r = r ? r : add_text(o, "image", v->image);
-	r = r ? r : add_text(o, "policy", v->policy);
-	r = r ? r : add(o, "live", json_object_new_boolean(v->live));
-	r = r ? r : add_host(o, "source", v->source_host, v->source_cpu, v->source_kernel);
-	r = r ? r : add_host(o, "target", v->target_host, v->target_cpu, v->target_kernel);
-	return r ? r : add_findings(o, &v->findings);
+	r = r ? r : report_json_text(o, "verdict", policy_verdict_name(v->status));
+	r = r ? r : report_json_add(o, "exit_status", json_object_new_int(exit_status));
+	r = r ? r : report_json_text(o, "image", v->image);
+	r = r ? r : report_json_text(o, "policy", v->policy);
+	r = r ? r : report_json_add(o, "live", json_object_new_boolean(v->live));
+	r = r ? r : report_json_host(o, "source", v->source_host, v->source_cpu, v->source_kernel);
+	r = r ? r : report_json_host(o, "target", v->target_host, v->target_cpu, v->target_kernel);
+	return r ? r : report_json_findings(o, &v->findings);
 }
 
-static int print(FILE *out, struct json_object *o, struct ck_err *err)
+int report_json_print(FILE *out, struct json_object *o, struct ck_err *err)
 {
 	const char *s = json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY |
 								  JSON_C_TO_STRING_NOSLASHESCAPE);
@@ -166,7 +160,7 @@ int report_verdict_json(FILE *out, const struct verdict *v, int exit_status, str
 
 	if (!o || verdict_json(o, v, exit_status) < 0)
 		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot make JSON");
-	return print(out, o, err);
+	return report_json_print(out, o, err);
 }
 
 int report_facts_json(FILE *out, const CkptFacts *facts, struct ck_err *err)
@@ -175,5 +169,5 @@ int report_facts_json(FILE *out, const CkptFacts *facts, struct ck_err *err)
 
 	if (!o)
 		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot make JSON");
-	return print(out, o, err);
+	return report_json_print(out, o, err);
 }
