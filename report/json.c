@@ -67,7 +67,7 @@ int report_json_text(struct json_object *o, const char *key, const char *s)
 	return s && s[0] ? report_json_add(o, key, text(s)) : 0;
 }
 
-struct json_object *report_json_finding(const struct finding *f)
+static struct json_object *finding_json(const struct finding *f)
 {
 	struct json_object *o = json_object_new_object();
 	const struct rule *rule = policy_rule_find(f->rule);
@@ -117,7 +117,7 @@ int report_json_findings(struct json_object *o, const struct findings *f)
 	if (!list)
 		return -ENOMEM;
 	for (size_t i = 0; i < f->n; i++) {
-		struct json_object *one = report_json_finding(&f->f[i]);
+		struct json_object *one = finding_json(&f->f[i]);
 
 		if (!one || json_object_array_add(list, one) < 0) {
 			json_object_put(one);
