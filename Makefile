@@ -2,6 +2,7 @@
 # make            build ./ckpt            make demo    set up, build, run the main job
 # make check      set up, build, test     make dev     build and unit-test with ASan and UBSan
 # make lint       all static checks       make fmt     format as lint wants it
+# make man        the manual pages        make install PREFIX=/usr/local
 # V=1 shows commands, B=dir builds elsewhere, PREFIX= and DESTDIR= for install, DEV=1 as make dev.
 
 ifdef DEV
@@ -126,7 +127,7 @@ $(B)/tests/tools/%: tests/tools/%.c
 
 # Debian packages: what building, testing and the demo need; make lint, which is part of make check, needs more.
 DEPS := build-essential pkg-config libprotobuf-c-dev protobuf-c-compiler libjson-c-dev libcap-dev libkmod-dev \
-	libcpuid-dev libxxhash-dev check bats criu lammps python3 perl sqlite3 gzip coreutils passwd util-linux \
+	libcpuid-dev libxxhash-dev scdoc check bats criu lammps python3 perl sqlite3 gzip coreutils passwd util-linux \
 	qemu-system-x86 busybox-static e2fsprogs cpio
 DEPS_LINT := git clang-format clang-tidy cppcheck shellcheck codespell
 .PHONY: deps deps-lint jobs check check-all check-unit check-cli check-jobs check-kill check-interop check-vm \
@@ -229,16 +230,27 @@ check-spelling:
 fmt:
 	$(Q)clang-format -i $(OWN_C) $(OWN_H)
 
-.PHONY: install
+# Manual pages and completion come from the table of options in ckpt itself.
+.PHONY: man install
+man: $(B)/man/stamp
+$(B)/man/stamp: $(B)/ckpt
+	$(call say,MAN,$(@D))
+	$(Q)rm -rf $(@D) && mkdir -p $(@D)
+	$(Q)set -e; $< help --format scdoc >$(@D)/ckpt.1.scd; \
+		for c in $$($< help --format list | grep -v ' '); do $< help $$c --format scdoc >$(@D)/ckpt-$$c.1.scd; done; \
+		for p in $(@D)/*.scd; do scdoc <$$p >$${p%.scd}; done
+	$(Q)touch $@
+
 DOCS := $(wildcard README.md docs/*.md)
-install: $(B)/ckpt
+install: $(B)/ckpt man
 	install -D -m 755 $(B)/ckpt $(DESTDIR)$(PREFIX)/bin/ckpt
 	install -d $(DESTDIR)$(PREFIX)/share/doc/ckpt
 	install -m 644 LICENSE $(DOCS) $(DESTDIR)$(PREFIX)/share/doc/ckpt
 	install -d $(DESTDIR)$(PREFIX)/share/doc/ckpt/schema
 	install -m 644 docs/schema/*.json $(DESTDIR)$(PREFIX)/share/doc/ckpt/schema
-	$(Q)for m in $(wildcard docs/man/*.[1-8]); do \
-		install -D -m 644 $$m $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$${m##*/} || exit 1; done
+	install -d $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+	install -m 644 $(B)/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
+	$(B)/ckpt help --format bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/ckpt
 
 clean:
 	rm -rf $(B) build-dev ckpt

@@ -2,7 +2,6 @@
 /* ckpt check: would this image run here, or on a host whose profile is given? */
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <json-c/json.h>
 #include <stdio.h>
 #include <string.h>
@@ -18,12 +17,6 @@
 #include "report/report.h"
 
 enum { MAX_PROFILE = 16 << 20 }; /* bytes */
-
-struct check_args {
-	const char *dir, *host;
-	bool json;
-	unsigned int text_flags;
-};
 
 static inline void ck_auto_facts(CkptFacts **f)
 {
@@ -70,92 +63,40 @@ static int read_profile(const char *path, CkptFacts **ret, struct ck_err *err)
 		       : 0;
 }
 
-static int parse(int argc, char **argv, struct policy *p, struct check_args *a)
-{
-	static const struct option options[] = {
-		{ "image", required_argument, NULL, 'i' },
-		{ "host", required_argument, NULL, 'h' },
-		{ "format", required_argument, NULL, 'f' },
-		{ "allow", required_argument, NULL, 'a' },
-		{ "allow-undecided", no_argument, NULL, 'u' },
-		{ "all", no_argument, NULL, 'A' },
-		{ NULL, 0, NULL, 0 },
-	};
-	struct ck_err err = CK_ERR_INIT;
-	int c;
-
-	opterr = 0;
-	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		switch (c) {
-		case 'i':
-			a->dir = optarg;
-			break;
-		case 'h':
-			a->host = optarg;
-			break;
-		case 'f':
-			if (strcmp(optarg, "text") != 0 && strcmp(optarg, "json") != 0)
-				return cmd_usage("check", "--format is text or json");
-			a->json = !strcmp(optarg, "json");
-			break;
-		case 'a':
-			if (policy_allow(p, optarg, &err) < 0)
-				return cmd_usage("check", "%s", err.what);
-			break;
-		case 'u':
-			policy_allow_undecided(p);
-			break;
-		case 'A':
-			a->text_flags |= REPORT_ALL;
-			break;
-		default:
-			return cmd_usage("check", "unknown option or missing value: %s",
-					 argv[optind - 1]);
-		}
-	}
-	if (optind < argc)
-		return cmd_usage("check", "unexpected argument: %s", argv[optind]);
-	return a->dir ? 0 : cmd_usage("check", "--image is missing");
-}
-
-static int judge(const struct check_args *a, const struct policy *p, struct verdict *ret,
+static int judge(const char *dir, const char *profile, const struct policy *p, struct verdict *ret,
 		 struct ck_err *err)
 {
 	CK_AUTO(image) struct image *img = NULL;
 	CK_AUTO(facts) CkptFacts *host = NULL;
-	int r = a->host ? read_profile(a->host, &host, err) : 0;
+	int r = profile ? read_profile(profile, &host, err) : 0;
 
 	if (r < 0)
 		return r;
-	r = image_open(a->dir, &img, err);
+	r = image_open(dir, &img, err);
 	if (r == 0)
 		r = host ? policy_check_profile(img, host, p, ret, err)
 			 : policy_check_live(img, p, ret, err);
-	if (r < 0 && policy_check_broken(a->dir, err, p, ret) == 0)
+	if (r < 0 && policy_check_broken(dir, err, p, ret) == 0)
 		r = 0;
 	return r;
 }
 
-int cmd_check(int argc, char **argv)
+int cmd_check(const struct cmd_args *a)
 {
 	CK_AUTO(policy) struct policy *policy = NULL;
 	CK_AUTO(verdict) struct verdict verdict = { 0 };
-	struct check_args args = { 0 };
 	struct ck_err err = CK_ERR_INIT;
-	int r, status;
+	const char *format = cmd_value(a, "format");
+	int r, status = cmd_verdict_policy(a, &policy);
 
-	if (policy_default(&policy, &err) < 0)
-		return cmd_fail("check", &err);
-	r = parse(argc, argv, policy, &args);
-	if (r)
-		return r;
-	r = judge(&args, policy, &verdict, &err);
-	if (r < 0)
+	if (status != CMD_EXIT_OK)
+		return status;
+	if (judge(cmd_value(a, "image"), cmd_value(a, "host"), policy, &verdict, &err) < 0)
 		return cmd_fail("check", &err);
 	status = cmd_verdict_status(&verdict);
-	if (args.json)
+	if (format && !strcmp(format, "json"))
 		r = report_verdict_json(stdout, &verdict, status, &err);
 	else
-		r = report_verdict_text(stdout, &verdict, args.text_flags, &err);
+		r = report_verdict_text(stdout, &verdict, cmd_has(a, "all") ? REPORT_ALL : 0, &err);
 	return r < 0 ? cmd_fail("check", &err) : status;
 }

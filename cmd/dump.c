@@ -1,67 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 /* ckpt dump: checkpoints a running tree of tasks. */
-#include <errno.h>
-#include <getopt.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "base/err.h"
 #include "cmd/cmd.h"
 #include "engine/engine.h"
 
-static const struct option options[] = {
-	{ "tree", required_argument, NULL, 't' },
-	{ "image", required_argument, NULL, 'i' },
-	{ "leave-running", no_argument, NULL, 'R' },
-	{ "shell-job", no_argument, NULL, 'j' },
-	{ NULL, 0, NULL, 0 },
-};
-
-static int parse_pid(const char *s, pid_t *ret)
+int cmd_dump(const struct cmd_args *a)
 {
-	char *end;
-	long v;
-
-	errno = 0;
-	v = strtol(s, &end, 10);
-	if (errno || end == s || *end || v <= 1 || v > INT_MAX)
-		return -EINVAL;
-	*ret = (pid_t)v;
-	return 0;
-}
-
-int cmd_dump(int argc, char **argv)
-{
-	struct engine_dump_opts o = { .pid = 0 };
+	struct engine_dump_opts o = { .dir = cmd_value(a, "image") };
 	struct engine_dump_stats stats;
 	struct ck_err err = CK_ERR_INIT;
-	int c;
+	long pid;
 
-	while ((c = getopt_long(argc, argv, "t:Rj", options, NULL)) != -1) {
-		switch (c) {
-		case 't':
-			if (parse_pid(optarg, &o.pid) < 0)
-				return cmd_usage("dump", "not a process id: %s", optarg);
-			break;
-		case 'i':
-			o.dir = optarg;
-			break;
-		case 'R':
-			o.flags |= ENGINE_LEAVE_RUNNING;
-			break;
-		case 'j':
-			o.flags |= ENGINE_DUMP_SHELL_JOB;
-			break;
-		default:
-			return cmd_usage("dump", "unknown option");
-		}
-	}
-	if (optind < argc)
-		return cmd_usage("dump", "unexpected argument: %s", argv[optind]);
-	if (!o.pid || !o.dir)
-		return cmd_usage("dump", "-t PID and --image DIR are needed");
+	if (!cmd_number(cmd_value(a, "tree"), 2, INT_MAX, &pid))
+		return cmd_usage("dump", "not a process id: %s", cmd_value(a, "tree"));
+	o.pid = (pid_t)pid;
+	if (cmd_has(a, "leave-running"))
+		o.flags |= ENGINE_LEAVE_RUNNING;
+	if (cmd_has(a, "shell-job"))
+		o.flags |= ENGINE_DUMP_SHELL_JOB;
 	/* A file size limit of ours is an error of the dump, not the end of ckpt. */
 	signal(SIGXFSZ, SIG_IGN);
 	if (engine_dump(&o, &stats, &err) < 0)

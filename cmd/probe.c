@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* ckpt probe: what this host is, as JSON; a stored one serves `ckpt check --host`. */
 #include <errno.h>
-#include <getopt.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -56,27 +55,13 @@ static int write_file(const char *path, const CkptFacts *facts, struct ck_err *e
 	return r;
 }
 
-int cmd_probe(int argc, char **argv)
+int cmd_probe(const struct cmd_args *a)
 {
-	static const struct option options[] = {
-		{ "output", required_argument, NULL, 'o' },
-		{ NULL, 0, NULL, 0 },
-	};
 	CK_AUTO(facts) CkptFacts *facts = NULL;
 	struct ck_err err = CK_ERR_INIT;
-	const char *path = NULL;
-	int c, r;
+	const char *path = cmd_value(a, "output");
+	int r = probe_facts(&facts, &err);
 
-	opterr = 0;
-	while ((c = getopt_long(argc, argv, "o:", options, NULL)) != -1) {
-		if (c != 'o')
-			return cmd_usage("probe", "unknown option or missing value: %s",
-					 argv[optind - 1]);
-		path = optarg;
-	}
-	if (optind < argc)
-		return cmd_usage("probe", "unexpected argument: %s", argv[optind]);
-	r = probe_facts(&facts, &err);
 	if (r == 0 && path && strcmp(path, "-") != 0)
 		r = write_file(path, facts, &err);
 	else if (r == 0)

@@ -5,7 +5,6 @@
  * wrong is then said last, and by the exit status. Text is the JSON data indented; all that comes
  * from the image is stripped of what a terminal would obey.
  */
-#include <getopt.h>
 #include <inttypes.h>
 #include <json-c/json.h>
 #include <stdio.h>
@@ -497,48 +496,18 @@ static int show_list(const struct show *s, struct ck_err *err)
 }
 
 /* ---- the command ---- */
-static int parse(int argc, char **argv, struct show *s)
-{
-	static const struct option options[] = {
-		{ "image", required_argument, NULL, 'i' },
-		{ "format", required_argument, NULL, 'f' },
-		{ NULL, 0, NULL, 0 },
-	};
-	int c;
-
-	opterr = 0;
-	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		if (c == 'i')
-			s->dir = optarg;
-		else if (c == 'f' && !strcmp(optarg, "json"))
-			s->format = JSON;
-		else if (c == 'f' && !strcmp(optarg, "text"))
-			s->format = TEXT;
-		else if (c == 'f')
-			return cmd_usage("show", "no such format: %s", optarg);
-		else
-			return cmd_usage("show", "no such option, or its value is missing: %s",
-					 argv[optind - 1]);
-	}
-	if (!s->dir)
-		return cmd_usage("show", "--image DIR is missing");
-	if (optind < argc)
-		s->name = argv[optind++];
-	if (optind < argc)
-		return cmd_usage("show", "too many arguments: %s", argv[optind]);
-	return 0;
-}
-
-int cmd_show(int argc, char **argv)
+int cmd_show(const struct cmd_args *a)
 {
 	CK_AUTO(image) struct image *img = NULL;
 	struct ck_err err = CK_ERR_INIT;
-	struct show s = { .format = TEXT };
-	int r = parse(argc, argv, &s);
+	const char *format = cmd_value(a, "format");
+	struct show s = {
+		.dir = cmd_value(a, "image"),
+		.name = a->n_operands ? a->operands[0] : NULL,
+		.format = format && !strcmp(format, "json") ? JSON : TEXT,
+	};
+	int r = image_open_any(s.dir, &img, &s.fault, &err);
 
-	if (r != 0)
-		return r;
-	r = image_open_any(s.dir, &img, &s.fault, &err);
 	if (r < 0)
 		return cmd_fail("show", &err);
 	s.img = img;

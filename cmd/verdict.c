@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Verdicts as exit statuses, and the check that a restore runs before it does anything. */
+/* The policy of a command line, verdicts as exit statuses, and the check that a restore begins
+ * with.
+ */
 #include "cmd/verdict.h"
 
 #include <stdio.h>
@@ -9,6 +11,23 @@
 #include "cmd/cmd.h"
 #include "policies/policies.h"
 #include "report/report.h"
+
+int cmd_verdict_policy(const struct cmd_args *a, struct policy **ret)
+{
+	CK_AUTO(policy) struct policy *p = NULL;
+	struct ck_err err = CK_ERR_INIT;
+	const char *action;
+
+	if (policy_default(&p, &err) < 0)
+		return cmd_fail(a->cmd->name, &err);
+	for (size_t i = 0; (action = cmd_each(a, "allow", &i));)
+		if (policy_allow(p, action, &err) < 0)
+			return cmd_usage(a->cmd->name, "%s", err.what);
+	if (cmd_has(a, "allow-undecided"))
+		policy_allow_undecided(p);
+	*ret = ck_take_ptr(&p);
+	return CMD_EXIT_OK;
+}
 
 int cmd_verdict_status(const struct verdict *v)
 {

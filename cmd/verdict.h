@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Verdicts as exit statuses; for check and for a restore that refuses. */
+/* What check and restore have in common: the policy, and verdicts as exit statuses. */
 #ifndef CK_CMD_VERDICT_H
 #define CK_CMD_VERDICT_H
 
+struct cmd_args;
 struct image;
 struct policy;
 struct verdict;
+
+/* The policy with all that the command line allows. Not CMD_EXIT_OK: it has been said why. */
+int cmd_verdict_policy(const struct cmd_args *a, struct policy **ret);
 
 int cmd_verdict_status(const struct verdict *v);
 /*

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The only list of commands, options and exit statuses, with all that is said about them. */
+#include "base/auto.h"
+#include "cmd/cmd.h"
+
+const struct cmd_option cmd_globals[] = {
+	{ "verbose", 'v', NULL, CMD_FLAG, 0, "say also where in the source an error arose" },
+	{ "help", 'h', NULL, CMD_FLAG, 0, "print help" },
+};
+const size_t cmd_globals_len = CK_ARRAY_SIZE(cmd_globals);
+
+static const struct cmd_option check_options[] = {
+	{ "image", 0, "DIR", CMD_DIR, CMD_REQUIRED, "the image; CRIU's are judged too" },
+	{ "host", 0, "FILE", CMD_FILE, 0,
+	  "judge for the host of this profile, which ckpt probe made; what holds only for the "
+	  "moment (free memory, taken pids) is deferred" },
+	{ "format", 0, "text|json", CMD_WORD, 0, "how the verdict is written" },
+	{ "all", 0, NULL, CMD_FLAG, 0, "tell also what is fine" },
+	{ "allow", 0, "ACTION", CMD_TEXT, CMD_REPEAT,
+	  "the action may be taken: status 21 becomes 0" },
+	{ "allow-undecided", 0, NULL, CMD_FLAG, 0,
+	  "what can't be known counts as fine: status 22 becomes 0" },
+};
+
+static const struct cmd_option dump_options[] = {
+	{ "tree", 't', "PID", CMD_PID, CMD_REQUIRED, "the root of the tree" },
+	{ "image", 0, "DIR", CMD_DIR, CMD_REQUIRED,
+	  "where to. If DIR does not exist, it appears only when it is complete; if it does, it "
+	  "must not hold an image" },
+	{ "leave-running", 'R', NULL, CMD_FLAG, 0, "the job goes on instead of being killed" },
+	{ "shell-job", 'j', NULL, CMD_FLAG, 0, "the job's standard streams may be a terminal" },
+};
+
+static const struct cmd_option help_options[] = {
+	{ "format", 0, "text|list|scdoc|bash", CMD_WORD, CMD_HIDDEN, "what to make of the table" },
+};
+
+static const struct cmd_option probe_options[] = {
+	{ "output", 'o', "FILE", CMD_FILE, 0,
+	  "write a profile for ckpt check --host; it is there as a whole or not at all" },
+};
+
+static const struct cmd_option restore_options[] = {
+	{ "image", 0, "DIR", CMD_DIR, CMD_REQUIRED,
+	  "where from. The image is only read, and can be restored again" },
+	{ "detach", 0, NULL, CMD_FLAG, 0, "return as soon as the job runs" },
+	{ "shell-job", 0, NULL, CMD_FLAG, 0,
+	  "the terminal and the session of the caller become the job's" },
+	{ "no-inplace", 0, NULL, CMD_FLAG, 0, "always in fresh namespaces" },
+	{ "allow", 0, "ACTION", CMD_TEXT, CMD_REPEAT, "as for ckpt check" },
+	{ "allow-undecided", 0, NULL, CMD_FLAG, 0, "as for ckpt check" },
+};
+
+static const struct cmd_option show_options[] = {
+	{ "image", 0, "DIR", CMD_DIR, CMD_REQUIRED, "the image, ours or CRIU's" },
+	{ "format", 0, "text|json", CMD_WORD, 0, "how it is written" },
+};
+
+#define OPTIONS(name) .options = name##_options, .n_options = CK_ARRAY_SIZE(name##_options)
+
+const struct cmd cmd_table[] = {
+	{
+		.name = "check",
+		.summary =
+			"tell whether an image can be restored here, or on the host of a profile",
+		.about = "Says whether the job in an image can be restored on this host, or on the "
+			 "one "
+			 "that a profile describes. All findings are told at once, each with what "
+			 "the "
+			 "image needs, what the host has, how that is known, and a way out. "
+			 "Nothing is "
+			 "changed.",
+		OPTIONS(check),
+		.examples = "ckpt check --image snap\n"
+			    "ckpt check --image snap --host node7.json --format json\n",
+		.run = cmd_check,
+	},
+	{
+		.name = "dump",
+		.summary = "checkpoint a running tree of processes",
+		.about =
+			"Writes the tree of processes whose root is PID to a directory. The job is "
+			"killed once the image is complete and durable. Until then any failure, "
+			"or the end of ckpt itself, leaves the job running as before.",
+		OPTIONS(dump),
+		.examples = "ckpt dump -t 4711 --image snap\n"
+			    "ckpt dump -t 4711 --image snap --leave-running\n",
+		.run = cmd_dump,
+	},
+	{
+		.name = "help",
+		.summary = "print help, of a command if one is named",
+		.about = "Prints what ckpt COMMAND --help prints, or the list of commands.",
+		.operands = "[COMMAND]",
+		.max_operands = 1,
+		.operand_kind = CMD_COMMAND,
+		OPTIONS(help),
+		.run = cmd_help,
+	},
+	{
+		.name = "probe",
+		.summary = "print what this host is, as JSON",
+		.about = "Prints what this host is: CPU, kernel, privileges, mounts, memory. What "
+			 "can't "
+			 "be known is told as unknown. A stored profile lets ckpt check judge for "
+			 "this "
+			 "host elsewhere.",
+		OPTIONS(probe),
+		.examples = "ckpt probe -o node7.json\n",
+		.run = cmd_probe,
+	},
+	{
+		.name = "restore",
+		.summary = "restore a tree of processes, and end as it ends",
+		.about =
+			"Runs the check first and refuses on it. Then the job goes on with its old "
+			"pids: on this host as it is, if they are free and the kernel lets this "
+			"user "
+			"choose them; else in fresh user, pid and mount namespaces.\n\n"
+			"In the foreground ckpt stands for the job: it forwards signals to it and "
+			"ends "
+			"as it ends, with the same exit status or by the same signal.",
+		OPTIONS(restore),
+		.examples = "ckpt restore --image snap\n"
+			    "ckpt restore --image snap --detach\n",
+		.run = cmd_restore,
+	},
+	{
+		.name = "show",
+		.summary = "list or decode the files of an image",
+		.about = "Lists the files of an image and sums it up, or decodes those that NAME "
+			 "tells: a file (core-812), or all of a kind (core). Works on damaged "
+			 "images as "
+			 "far as they can be read; the exit status tells.",
+		.operands = "[NAME]",
+		.max_operands = 1,
+		.operand_kind = CMD_TEXT,
+		OPTIONS(show),
+		.examples = "ckpt show --image snap\n"
+			    "ckpt show --image snap pstree --format json\n",
+		.run = cmd_show,
+	},
+};
+const size_t cmd_table_len = CK_ARRAY_SIZE(cmd_table);
+
+const struct cmd_status cmd_statuses[] = {
+	{ CMD_EXIT_OK, "done; check: compatible" },
+	{ CMD_EXIT_INCOMPATIBLE, "incompatible with the host" },
+	{ CMD_EXIT_ACTIONS, "compatible once the listed actions are allowed" },
+	{ CMD_EXIT_UNDECIDED, "undecided: the findings name what would decide" },
+	{ CMD_EXIT_USAGE, "wrong command line" },
+	{ CMD_EXIT_DATA, "the image is corrupt or incomplete" },
+	{ CMD_EXIT_NOIMAGE, "no such image, or no such job" },
+	{ CMD_EXIT_HOST, "the job holds something that can't be kept, or this host can't do it" },
+	{ CMD_EXIT_SOFTWARE, "a bug in ckpt" },
+	{ CMD_EXIT_OS, "a system call failed" },
+	{ CMD_EXIT_TRYLATER, "try again later" },
+	{ CMD_EXIT_NOPERM, "not permitted" },
+	{ CMD_EXIT_CONFIG, "a policy, profile or configuration file is wrong" },
+};
+const size_t cmd_statuses_len = CK_ARRAY_SIZE(cmd_statuses);
