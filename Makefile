@@ -102,19 +102,25 @@ $(B)/tests/unit/%: tests/unit/%.c $(B)/libckpt.a
 	$(Q)mkdir -p $(@D) && $(CC) $(CPPFLAGS) $(ALL_CFLAGS) $(DEPFLAGS) $(shell pkg-config --cflags check) \
 		-o $@ $< $(B)/libckpt.a $(LDLIBS) $(shell pkg-config --libs check)
 
-# Parsers under libFuzzer, FUZZ_SECONDS each; what it found stays in $(B)-fuzz/corpus.
-FUZZ := $(patsubst %.c,$(B)/%,$(wildcard tests/fuzz/*.c))
+# Fuzz targets: $(B)/tests/fuzz/replay-NAME feeds NAME its corpus, tests/fuzz/corpus/NAME. make fuzz
+# runs them under libFuzzer (clang) for FUZZ_SECONDS each; what that adds stays in build-fuzz/corpus.
+FUZZ := $(patsubst tests/fuzz/fuzz-%.c,%,$(wildcard tests/fuzz/fuzz-*.c))
+REPLAYS := $(FUZZ:%=$(B)/tests/fuzz/replay-%)
+FUZZERS := $(FUZZ:%=$(B)/tests/fuzz/fuzz-%)
 FUZZ_SECONDS ?= 60
-$(B)/tests/fuzz/%: tests/fuzz/%.c $(B)/libckpt.a
+$(B)/tests/fuzz/replay-%: tests/fuzz/fuzz-%.c tests/fuzz/replay.c $(wildcard tests/fuzz/*.h) $(B)/libckpt.a
+	$(call say,TEST,$@)
+	$(Q)mkdir -p $(@D) && $(CC) $(CPPFLAGS) $(ALL_CFLAGS) -o $@ $(wordlist 1,2,$^) $(B)/libckpt.a $(LDLIBS)
+$(B)/tests/fuzz/fuzz-%: tests/fuzz/fuzz-%.c $(wildcard tests/fuzz/*.h) $(B)/libckpt.a
 	$(call say,FUZZER,$@)
 	$(Q)mkdir -p $(@D) && $(CC) $(CPPFLAGS) $(ALL_CFLAGS) -fsanitize=fuzzer -o $@ $< $(B)/libckpt.a $(LDLIBS)
 .PHONY: fuzz fuzz-run
 fuzz:
-	$(Q)$(MAKE) --no-print-directory CC=clang B=$(B)-fuzz \
+	$(Q)$(MAKE) --no-print-directory CC=clang B=build-fuzz \
 		SANITIZE='-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined -Wno-error' fuzz-run
-fuzz-run: $(FUZZ)
-	$(Q)for t in $(FUZZ); do c=$(B)/corpus/$${t##*/}; mkdir -p $$c && \
-		$$t -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=1024 -artifact_prefix=$(B)/ $$c || exit 1; done
+fuzz-run: $(FUZZERS)
+	$(Q)for t in $(FUZZ); do mkdir -p $(B)/corpus/$$t; $(B)/tests/fuzz/fuzz-$$t -max_total_time=$(FUZZ_SECONDS) \
+		-timeout=20 -rss_limit_mb=1024 -artifact_prefix=$(B)/$$t- $(B)/corpus/$$t tests/fuzz/corpus/$$t || exit 1; done
 
 # What the tests run and use: jobs, a preloaded library, tools. None of them is linked with ckpt.
 TEST_CFLAGS = -std=gnu17 -D_GNU_SOURCE $(WARN) -O2 -g -pthread $(DEPFLAGS)
@@ -149,6 +155,7 @@ SUITE_kill = tests/kill/run-kill
 SUITE_interop = tests/interop/run-interop
 SUITE_vm = tests/vm/run-vm
 SUITE_lint = status:tests/lint
+SUITE_dev-jobs = CKPT=$(abspath $(B)-dev/ckpt) CKPT_N=1 tests/harness/run-jobs tree threads sessions signals memory files vectors
 check-cli check-jobs check-kill check-interop check-vm: check-%: jobs
 	$(Q)$(SUITE_$*)
 
@@ -156,21 +163,29 @@ check-cli check-jobs check-kill check-interop check-vm: check-%: jobs
 check: deps-lint
 	$(Q)$(MAKE) --no-print-directory check-all
 check-all: jobs $(UNIT)
-	$(Q)tests/tally -o $(B)/total unit=unit:"$(UNIT)" $(foreach s,lint cli jobs kill interop vm,$s="$(SUITE_$s)")
+	$(Q)$(MAKE) --no-print-directory DEV=1 B=$(B)-dev sanitized
+	$(Q)tests/tally -o $(B)/total unit=unit:"$(UNIT)" dev-unit=unit:"$(UNIT:$(B)/%=$(B)-dev/%)" \
+		$(foreach f,$(FUZZ),fuzz-$f="$(B)-dev/tests/fuzz/replay-$f tests/fuzz/corpus/$f") \
+		$(foreach s,lint cli dev-jobs jobs kill interop vm,$s="$(SUITE_$s)")
 check-long: deps-lint
 	$(Q)$(MAKE) --no-print-directory check-all CKPT_N=200 CKPT_KILL=every
 
 demo: deps
 	$(Q)$(MAKE) --no-print-directory jobs && tests/demo/run
 
+# What is built with sanitizers, and quick to run.
+.PHONY: dev sanitized check-fuzz
+sanitized: $(B)/ckpt $(UNIT) $(REPLAYS)
+check-fuzz: $(REPLAYS)
+	$(Q)for f in $(FUZZ); do $(B)/tests/fuzz/replay-$$f tests/fuzz/corpus/$$f || exit 1; done
 dev:
-	$(Q)$(MAKE) --no-print-directory DEV=1 B=build-dev build-dev/ckpt check-unit
+	$(Q)$(MAKE) --no-print-directory DEV=1 B=$(B)-dev sanitized check-unit check-fuzz
 
 # Static checks. Each file has a stamp under $(L), renewed when the file, what it includes, or the
 # rules change; `make -j2 lint` after a small edit takes seconds. Generated code is not looked at.
 L := $(B)/lint
 UNIT_SRCS := $(wildcard tests/unit/*.c)
-OWN_C := $(SRCS) $(CMDS) $(wildcard engine/pie/*.c) $(UNIT_SRCS) $(wildcard tests/jobs/*.c tests/tools/*.c)
+OWN_C := $(SRCS) $(CMDS) $(wildcard engine/pie/*.c) $(UNIT_SRCS) $(wildcard tests/jobs/*.c tests/tools/*.c tests/fuzz/*.c)
 OWN_H := $(filter-out build%,$(wildcard */*.h */*/*.h */*/*/*.h))
 SHELLS := $(shell git ls-files | xargs grep -lsE '^\#!.*\b(ba)?sh\b')
 # Flags that both compilers know, by kind of file.
@@ -253,6 +268,6 @@ install: $(B)/ckpt man
 	$(B)/ckpt help --format bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/ckpt
 
 clean:
-	rm -rf $(B) build-dev ckpt
+	rm -rf $(B) $(B)-dev build-fuzz ckpt
 
 -include $(LIB_OBJS:.o=.d) $(CMD_OBJS:.o=.d) $(UNIT:%=%.d) $(JOBS:%=%.d) $(TEST_TOOLS:%=%.d) $(PIES:%=$(B)/engine/pie/%.pie.d)

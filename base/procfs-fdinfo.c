@@ -162,7 +162,8 @@ int proc_parse_timers(const char *text, size_t len, struct proc_timers *ret)
 			if (!ck_text_grow(&ret->t, ret->n, sizeof(*ret->t)))
 				break;
 			memset(&ret->t[ret->n], 0, sizeof(*ret->t));
-			ok = ck_text_int(&line, &ret->t[ret->n++].id);
+			ok = ck_text_int(&line, &ret->t[ret->n].id) && ret->t[ret->n].id >= 0;
+			ret->n++;
 		} else {
 			ok = ret->n > 0 && parse_timer_line(&line, &ret->t[ret->n - 1]);
 		}

@@ -1,37 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The reader of images on any bytes: byte 0 chooses the kind of file, byte 1 what is put right
- * before it is read (1: the magics, 2: the seal), so that what lies behind them is reached. What
- * can be decoded must survive the way to JSON and back. A manifest is also opened as one, in a
- * directory.
+ * The reader of image files on any bytes: the first line is a file name, which tells the kind; then
+ * a byte says what is put right before it is read (1: the magics, 2: the seal), so that what lies
+ * behind them is reached. What can be decoded must survive the way to JSON and back. A manifest is
+ * also opened as one, in a directory.
  *
- * make fuzz runs it under libFuzzer; tests/unit/t-image-fuzz.c runs it on random messages.
+ * tests/unit/t-image-fuzz.c runs it on random messages.
  */
 #include <fcntl.h>
 #include <json-c/json.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/err.h"
 #include "base/fd.h"
 #include "image/dir.h"
-
-#define FUZZ_ASSERT(c)                                                          \
-	do {                                                                    \
-		if (!(c)) {                                                     \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #c); \
-			abort();                                                \
-		}                                                               \
-	} while (0)
+#include "tests/fuzz/fuzz.h"
 
 /* Entries that could be decoded: tells whoever feeds it whether anything gets that far. */
 static unsigned long n_decoded;
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
 static char *json_text(const ProtobufCMessage *m)
 {
@@ -86,7 +73,7 @@ static void read_file(int fd, enum image_kind kind, uint64_t size)
 	struct ck_err err = CK_ERR_INIT;
 
 	if (image_read_entries(fd, kind, size, &e, &err) < 0) {
-		FUZZ_ASSERT(err.kind != CK_ERR_NONE && err.kind != CK_ERR_BUG && err.what[0]);
+		fuzz_failed_well(-1, &err);
 		FUZZ_ASSERT(e.n == 0);
 		return;
 	}
@@ -149,34 +136,33 @@ static void seal(int fd, uint64_t *size)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
+	char name[IMAGE_NAME_MAX];
 	enum image_kind kind;
 	uint32_t magic[2];
 	uint64_t size = 0;
-	char name[64];
 	unsigned int id;
+	uint8_t fix;
 	int fd;
 
-	if (len < 2)
+	if (!fuzz_take_line(&data, &len, name, sizeof(name)) || !len ||
+	    !image_parse_name(name, &kind, &id))
 		return 0;
-	kind = data[0] % IMAGE_N_KINDS;
+	fix = *data++;
+	len--;
 	fd = memfd_create("fuzz", MFD_CLOEXEC);
 	FUZZ_ASSERT(fd >= 0);
-	if (data[1] & 1) {
+	if (fix & 1) {
 		size = 4 * image_magics(kind, magic);
 		FUZZ_ASSERT(ck_pwrite_full(fd, magic, size, 0) == 0);
 	}
-	FUZZ_ASSERT(ck_pwrite_full(fd, data + 2, len - 2, (off_t)size) == 0);
-	size += len - 2;
-	if (data[1] & 2)
+	FUZZ_ASSERT(ck_pwrite_full(fd, data, len, (off_t)size) == 0);
+	size += len;
+	if (fix & 2)
 		seal(fd, &size);
 	if (image_types[kind].entry)
 		read_file(fd, kind, size);
 	if (kind == IMAGE_CKPT_MANIFEST)
 		open_image(fd, size);
 	close(fd);
-	len = len < sizeof(name) ? len : sizeof(name) - 1;
-	memcpy(name, data, len);
-	name[len] = '\0';
-	image_parse_name(name, &kind, &id);
 	return 0;
 }

@@ -24,9 +24,8 @@
 #include "base/auto.h"
 #include "base/err.h"
 #include "engine/engine.h"
-#include "engine/restore.h"
-#include "engine/vdso.h"
 #include "image/image.h"
+#include "tests/fuzz/plan.h"
 #include "tests/unit/rnd.h"
 #include "tests/unit/skip.h"
 
@@ -238,36 +237,16 @@ static size_t copy_foreign(const char *from, const char *to, char names[][64], s
 	return n;
 }
 
-/* Everything up to the point where something would happen. */
 static int plan(const char *dir)
 {
 	CK_AUTO(image) struct image *img = NULL;
-	struct engine_restore_opts o = { .flags = 0 };
-	struct engine_restore r = { .opts = &o,
-				    .strategy = ENGINE_NAMESPACES,
-				    .rights = { .uid = getuid(), .gid = getgid() },
-				    .task_size = (1ull << 47) - 4096 };
 	struct ck_err err = CK_ERR_INIT;
-	int rc = image_open(dir, &img, &err);
+	int r = image_open(dir, &img, &err);
 
-	if (rc < 0)
-		return rc;
-	r.image = o.image = img;
-	rc = engine_load(&r, &err);
-	if (rc == 0)
-		rc = engine_plan_tree(&r, &err);
-	if (rc == 0)
-		rc = res_load(&r, &err);
-	if (rc == 0)
-		rc = engine_plan(&r, &err);
-	ck_assert(rc == 0 || err.kind != CK_ERR_NONE);
-	res_restore_done(&r);
-	script_zone_free(r.zone);
-	engine_vdso_free(r.vdso);
-	engine_tree_done(&r);
-	engine_load_done(&r);
-	engine_notes_done(&r);
-	return rc;
+	if (r == 0)
+		r = plan_restore(img, &err);
+	ck_assert(r == 0 || err.kind != CK_ERR_NONE);
+	return r;
 }
 
 static void damage(const char *path, uint64_t *seed)

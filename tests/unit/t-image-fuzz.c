@@ -115,9 +115,12 @@ static void gen_file(struct out *o, enum image_kind kind)
 {
 	static struct out message;
 	const struct image_type *t = &image_types[kind];
+	char name[IMAGE_NAME_MAX];
 
+	image_file_name(kind, 1, name);
 	o->len = 0;
-	put_u8(o, kind);
+	put(o, name, strlen(name));
+	put_u8(o, '\n');
 	put_u8(o, t->flags & IMAGE_F_SEALED ? 3 : 1);
 	for (uint32_t i = 0, n = 1 + rnd(&state, 4); i < n; i++) {
 		uint32_t len;
