@@ -32,9 +32,11 @@ PROTOS := $(wildcard image/*.proto)
 PIES := $(patsubst engine/pie/%.c,%,$(filter-out engine/pie/pie-%.c,$(wildcard engine/pie/*.c)))
 SRCS := $(wildcard base/*.c image/*.c probe/*.c cpuinfo/*.c fsmap/*.c policies/*.c engine/*.c \
 	engine/res/*.c engine/arch/*/*.c report/*.c)
+# Linked in as they stand.
+TEXTS := $(wildcard policies/*.json) docs/rules.md
 CMDS := $(wildcard cmd/*.c)
 GEN := $(PROTOS:%.proto=$(B)/gen/%.pb-c.c)
-LIB_OBJS := $(SRCS:%.c=$(B)/%.o) $(GEN:%.c=%.o) $(PIES:%=$(B)/engine/pie/%-blob.o) $(B)/policies/default-json.o
+LIB_OBJS := $(SRCS:%.c=$(B)/%.o) $(GEN:%.c=%.o) $(PIES:%=$(B)/engine/pie/%-blob.o) $(TEXTS:%=$(B)/%.o)
 CMD_OBJS := $(CMDS:%.c=$(B)/%.o)
 UNIT := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/t-*.c))
 JOBS := $(patsubst tests/jobs/%.c,$(B)/tests/jobs/%,$(wildcard tests/jobs/*.c))
@@ -91,11 +93,12 @@ $(B)/engine/pie/%-blob.o: $(B)/engine/pie/%.bin
 	$(Q)printf '.section .rodata\n.balign 64\n.globl pie_%s_start, pie_%s_end\npie_%s_start:\n.incbin "%s"\npie_%s_end:\n.section .note.GNU-stack,"",@progbits\n' \
 		$* $* $* $< $* | $(CC) -x assembler -c -o $@ -
 
-# The built-in policy is linked in as it stands.
-$(B)/policies/default-json.o: policies/default.json
+# policies/strict.json becomes policy_strict_json_start and _end.
+$(TEXTS:%=$(B)/%.o): $(B)/%.o: %
 	$(call say,BLOB,$@)
-	$(Q)mkdir -p $(@D) && printf '.section .rodata\n.globl policy_default_json_start, policy_default_json_end\npolicy_default_json_start:\n.incbin "%s"\npolicy_default_json_end:\n.section .note.GNU-stack,"",@progbits\n' \
-		$< | $(CC) -x assembler -c -o $@ -
+	$(Q)mkdir -p $(@D) && n=policy_$(subst .,_,$(notdir $<)) && printf \
+		'.section .rodata\n.globl %s_start, %s_end\n%s_start:\n.incbin "%s"\n%s_end:\n.section .note.GNU-stack,"",@progbits\n' \
+		$$n $$n $$n $< $$n | $(CC) -x assembler -c -o $@ -
 
 $(B)/tests/unit/%: tests/unit/%.c $(B)/libckpt.a
 	$(call say,TEST,$@)

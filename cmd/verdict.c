@@ -18,7 +18,7 @@ int cmd_verdict_policy(const struct cmd_args *a, struct policy **ret)
 	struct ck_err err = CK_ERR_INIT;
 	const char *action;
 
-	if (policy_default(&p, &err) < 0)
+	if (policy_open("default", &p, &err) < 0)
 		return cmd_fail(a->cmd->name, &err);
 	for (size_t i = 0; (action = cmd_each(a, "allow", &i));)
 		if (policy_allow(p, action, &err) < 0)

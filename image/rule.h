@@ -34,6 +34,8 @@ struct finding {
 	const char *action; /* FINDING_ACTION: the name that --allow takes */
 	bool retry;         /* may be different in a minute: exit status 75 */
 	bool host;          /* this host can't restore any image: exit status 69 */
+	const char *cause;  /* set by the judge: the rule whose finding explains this one */
+	bool overridden;    /* set by the judge: would stand in the way, had nobody overridden it */
 };
 
 struct findings {

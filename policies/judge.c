@@ -10,11 +10,17 @@
 
 #include "base/auto.h"
 #include "base/err.h"
-#include "policies/policies.h"
+#include "policies/internal.h"
 
 void policy_verdict_done(struct verdict *v)
 {
 	findings_done(&v->findings);
+	for (size_t i = 0; i < v->n_overrides; i++) {
+		free(v->overrides[i].rule);
+		free(v->overrides[i].by);
+		free(v->overrides[i].at);
+	}
+	free(v->overrides);
 	free(v->image);
 	free(v->policy);
 	free(v->source_host);
@@ -72,6 +78,28 @@ static void treat(struct findings *f, size_t from, enum policy_treatment t, cons
 	}
 }
 
+static struct verdict_override *find_override(struct verdict *v, const char *rule)
+{
+	for (size_t i = 0; i < v->n_overrides; i++)
+		if (!strcmp(v->overrides[i].rule, rule))
+			return &v->overrides[i];
+	return NULL;
+}
+
+/* What somebody takes upon himself is said and doesn't stand in the way. */
+static void override(struct verdict *v, size_t from, const char *rule)
+{
+	struct verdict_override *o = find_override(v, rule);
+
+	for (size_t i = from; o && i < v->findings.n; i++) {
+		if (!is_trouble(v->findings.f[i].status))
+			continue;
+		v->findings.f[i].status = FINDING_DEGRADED;
+		v->findings.f[i].overridden = true;
+		o->n++;
+	}
+}
+
 static bool refused_since(const struct findings *f, size_t from)
 {
 	for (size_t i = from; i < f->n; i++)
@@ -80,15 +108,10 @@ static bool refused_since(const struct findings *f, size_t from)
 	return false;
 }
 
-/* After these everything else would be noise. */
-static bool explains_all(const char *id)
+static void run(const struct rule_input *in, const struct policy *p, struct verdict *v)
 {
-	return !strcmp(id, "image.corrupt") || !strcmp(id, "image.incomplete") ||
-	       !strcmp(id, "image.version") || !strcmp(id, "cpu.arch");
-}
+	struct findings *out = &v->findings;
 
-static void run(const struct rule_input *in, const struct policy *p, struct findings *out)
-{
 	for (size_t t = 0; policy_tables[t]; t++) {
 		/* A broken image has no needs: only the first table, about images, can speak. */
 		if (t && (!in->needs || !in->target))
@@ -101,9 +124,49 @@ static void run(const struct rule_input *in, const struct policy *p, struct find
 				continue;
 			r->evaluate(r, in, out);
 			treat(out, from, how, p);
-			if (explains_all(r->id) && refused_since(out, from))
+			override(v, from, r->id);
+			/* After these everything else would be noise. */
+			if (policy_rule_is_final(r->id) && refused_since(out, from))
 				return;
 		}
+	}
+}
+
+/*
+ * What follows from what, across rules: where the cause refuses, its consequences need no remedy of
+ * their own. A consequence is no cause: there are no chains.
+ */
+static const struct {
+	const char *consequence, *cause;
+} follows[] = {
+	/* A CPU without the state hasn't got the instructions either. */
+	{ "cpu.isa", "cpu.xsave.component" },
+	{ "cpu.xsave.size", "cpu.xsave.component" },
+	/* Without a way to choose pids nothing else about pids and users matters. */
+	{ "priv.uid", "priv.restore" },
+	{ "priv.place", "priv.restore" },
+	{ "proc.pid.max", "priv.restore" },
+	{ "proc.pid.taken", "priv.restore" },
+};
+
+static bool refuses(const struct findings *f, const char *rule)
+{
+	for (size_t i = 0; i < f->n; i++)
+		if (f->f[i].status == FINDING_REFUSE && !strcmp(f->f[i].rule, rule))
+			return true;
+	return false;
+}
+
+static void find_causes(struct findings *f)
+{
+	for (size_t i = 0; i < f->n; i++) {
+		struct finding *x = &f->f[i];
+
+		for (size_t k = 0; k < CK_ARRAY_SIZE(follows) && !x->cause; k++)
+			if ((is_trouble(x->status) || x->status == FINDING_DEGRADED) &&
+			    !strcmp(follows[k].consequence, x->rule) &&
+			    refuses(f, follows[k].cause))
+				x->cause = follows[k].cause;
 	}
 }
 
@@ -118,6 +181,29 @@ static int rank(enum finding_status s)
 	return (size_t)s < CK_ARRAY_SIZE(order) ? order[s] : 7;
 }
 
+static const struct finding *last_of(const struct findings *f, const char *rule)
+{
+	const struct finding *last = NULL;
+
+	for (size_t i = 0; i < f->n; i++)
+		if (f->f[i].status == FINDING_REFUSE && !strcmp(f->f[i].rule, rule))
+			last = &f->f[i];
+	return last;
+}
+
+/* Consequences stand behind the last finding of their cause. */
+static void take(const struct findings *f, size_t i, struct finding *to, size_t *n)
+{
+	const struct finding *x = &f->f[i];
+
+	to[(*n)++] = *x;
+	if (x->status != FINDING_REFUSE || last_of(f, x->rule) != x)
+		return;
+	for (size_t k = 0; k < f->n; k++)
+		if (f->f[k].cause && !strcmp(f->f[k].cause, x->rule))
+			to[(*n)++] = f->f[k];
+}
+
 /* Stable, unlike qsort(). */
 static int sort_findings(struct findings *f)
 {
@@ -128,11 +214,12 @@ static int sort_findings(struct findings *f)
 		return -ENOMEM;
 	for (int want = 0; want <= 7; want++)
 		for (size_t i = 0; i < f->n; i++)
-			if (rank(f->f[i].status) == want)
-				sorted[n++] = f->f[i];
+			if (rank(f->f[i].status) == want && !f->f[i].cause)
+				take(f, i, sorted, &n);
 	free(f->f);
 	f->f = sorted;
-	f->size = f->n + 1;
+	f->n = n;
+	f->size = n + 1;
 	return 0;
 }
 
@@ -149,7 +236,8 @@ static enum verdict_status decide(const struct findings *f, const struct policy 
 			refused = true;
 			lasting = lasting || !x->retry;
 			host = host || x->host;
-			image = image || (explains_all(x->rule) && !strncmp(x->rule, "image.", 6));
+			image = image || (policy_rule_is_final(x->rule) &&
+					  !strncmp(x->rule, "image.", 6));
 			break;
 		case FINDING_UNKNOWN:
 			unknown = true;
@@ -180,6 +268,23 @@ static int copy(char **ret, const char *s)
 	return *ret ? 0 : -ENOMEM;
 }
 
+static int copy_overrides(const struct policy *p, struct verdict *v)
+{
+	if (!p->n_overrides)
+		return 0;
+	v->overrides = calloc(p->n_overrides, sizeof(*v->overrides));
+	if (!v->overrides)
+		return -ENOMEM;
+	for (size_t i = 0; i < p->n_overrides; i++) {
+		struct verdict_override *o = &v->overrides[v->n_overrides++];
+
+		if (copy(&o->rule, p->overrides[i].rule) < 0 ||
+		    copy(&o->by, p->overrides[i].by) < 0 || copy(&o->at, p->overrides[i].at) < 0)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
 static const char *cpu_name(const CkptCpuFacts *c)
 {
 	return c->brand && c->brand[0] ? c->brand : c->arch;
@@ -208,7 +313,10 @@ int policy_judge(const struct rule_input *in, const struct policy *p, struct ver
 {
 	CK_AUTO(verdict) struct verdict v = { 0 };
 
-	run(in, p, &v.findings);
+	if (copy_overrides(p, &v) < 0)
+		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot judge");
+	run(in, p, &v);
+	find_causes(&v.findings);
 	if (v.findings.failed || sort_findings(&v.findings) < 0 || describe(in, p, &v) < 0)
 		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot judge");
 	v.status = decide(&v.findings, p);

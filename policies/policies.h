@@ -29,12 +29,20 @@ enum policy_treatment {
 
 struct policy;
 
-/* The policy named default, which is built in. */
-int policy_default(struct policy **ret, struct ck_err *err);
-/* From a file. CK_ERR_CONFIG if it is not a policy, or names a rule or an action that we don't
- * know. */
-int policy_load(const char *path, struct policy **ret, struct ck_err *err);
+/* The names of those that are built in, the strictest first; ended by NULL. */
+extern const char *const policy_names[];
+/* A built-in one by its name, else a file. CK_ERR_CONFIG if it is not a policy, or names a rule or
+ * an action that we don't know. */
+int policy_open(const char *name_or_file, struct policy **ret, struct ck_err *err);
 int policy_parse(const char *text, struct policy **ret, struct ck_err *err);
+/*
+ * Says everything that is wrong with a policy (error), and what is right but hardly meant. Returns
+ * the number of errors; negative if it can't be read at all.
+ */
+typedef void (*policy_tell_fn)(void *arg, bool error, const char *text);
+int policy_lint(const char *name_or_file, policy_tell_fn tell, void *arg, struct ck_err *err);
+/* As policy_open() takes it, with every rule. The caller frees it; NULL if memory ran out. */
+char *policy_to_json(const struct policy *p);
 void policy_free(struct policy *p);
 static inline void ck_auto_policy(struct policy **p)
 {
@@ -49,12 +57,25 @@ void policy_allow_undecided(struct policy *p);
 bool policy_allows_undecided(const struct policy *p);
 bool policy_allows(const struct policy *p, const char *action);
 enum policy_treatment policy_treatment(const struct policy *p, const char *rule);
+/* "apply", "warn", ... as JSON has it */
+const char *policy_treatment_name(enum policy_treatment t);
+/*
+ * Whatever this rule finds shall not stand in the way, once: somebody takes the risk, and the
+ * verdict names who (by) and when (at). CK_ERR_USAGE if there is no such rule, or if a restore
+ * can't go on against it.
+ */
+int policy_override(struct policy *p, const char *rule, const char *by, const char *at,
+		    struct ck_err *err);
 
 /* ---- rules ---- */
 
 /* The tables of all domains, in the order in which causes precede consequences; ended by NULL. */
 extern const struct rule *const policy_tables[];
 const struct rule *policy_rule_find(const char *id);
+/* Without what it says is right, nothing can be read or run: no override helps. */
+bool policy_rule_is_final(const char *id);
+/* A rule's section of docs/rules.md without its heading: *ret is not terminated. -ENOENT. */
+int policy_explain(const char *rule, const char **ret, size_t *ret_len);
 
 /* ---- verdicts ---- */
 
@@ -68,10 +89,17 @@ enum verdict_status {
 	VERDICT_IMAGE, /* the image is corrupt or incomplete */
 };
 
+struct verdict_override {
+	char *rule, *by, *at;
+	size_t n; /* findings that would have stood in the way */
+};
+
 struct verdict {
 	enum verdict_status status;
 	bool live;                /* judged for this host, now */
 	struct findings findings; /* what decides first, then by cause */
+	struct verdict_override *overrides;
+	size_t n_overrides;
 	/* for people; NULL where not known */
 	char *image, *policy;
 	char *source_host, *source_cpu, *source_kernel;

@@ -95,3 +95,9 @@ const struct rule *policy_rule_find(const char *id)
 				return r;
 	return NULL;
 }
+
+bool policy_rule_is_final(const char *id)
+{
+	return !strcmp(id, "image.corrupt") || !strcmp(id, "image.incomplete") ||
+	       !strcmp(id, "image.version") || !strcmp(id, "cpu.arch");
+}

@@ -17,9 +17,9 @@ enum {
 	CAP_SETGID_BIT = 6, /* uapi/linux/capability.h */
 	CAP_SETUID_BIT = 7,
 	CAP_SYS_RAWIO_BIT = 17,
+	CAP_SYS_RESOURCE_BIT = 24,
 	LIST_MAX = 4,
-	/* Descriptors of our own while those of the job are being put into place. */
-	SPARE_FDS = 32,
+	OWN_FDS = 128, /* FD_OWN of engine/res/load.c */
 };
 
 static bool has_cap(const struct rule_input *in, int bit)
@@ -493,23 +493,33 @@ static void memory_rule(const struct rule *r, const struct rule_input *in, struc
 		f->retry = true;
 }
 
+/*
+ * A restore has every file of the job open at once, in one process, at numbers above all that the
+ * job uses and the first OWN_FDS; then one file of pages per task (engine/res/load.c).
+ */
 static void nofile_rule(const struct rule *r, const struct rule_input *in, struct findings *out)
 {
+	const CkptNeeds *n = in->needs;
 	const CkptPrivFacts *p = in->target->priv;
-	uint64_t need = (uint64_t)in->needs->max_fds + SPARE_FDS;
+	uint64_t job = n->has_highest_fd ? (uint64_t)n->highest_fd + 1 : 0;
+	uint64_t need = (job > OWN_FDS ? job : OWN_FDS) + n->max_fds + n->n_tasks;
 	struct finding *f;
 
-	if (!in->needs->has_max_fds || !p->has_nofile_hard) {
+	if (!n->has_max_fds || !p->has_nofile_hard) {
 		findings_add(out, r, FINDING_NA, NULL);
 		return;
 	}
-	f = findings_add(out, r, need <= p->nofile_hard ? FINDING_OK : FINDING_REFUSE, NULL);
-	if (need <= p->nofile_hard)
+	if (need <= p->nofile_hard || has_cap(in, CAP_SYS_RESOURCE_BIT)) {
+		findings_add(out, r, FINDING_OK, NULL);
 		return;
-	finding_need(f, "%llu open files", (unsigned long long)need);
+	}
+	f = findings_add(out, r, FINDING_REFUSE, NULL);
+	finding_need(f, "%llu open files: %u of the job beside its own numbers",
+		     (unsigned long long)need, n->max_fds);
 	finding_have(f, "at most %llu", (unsigned long long)p->nofile_hard);
-	finding_evidence(f, "RLIMIT_NOFILE, hard");
-	finding_remedy(f, "as root: prlimit --nofile=%llu --pid $$", (unsigned long long)need);
+	finding_evidence(f, "RLIMIT_NOFILE, hard (ulimit -Hn)");
+	finding_remedy(f, "as root: prlimit --nofile=%llu --pid PID, where PID is the shell that runs ckpt",
+		       (unsigned long long)need);
 }
 
 static void terminal_rule(const struct rule *r, const struct rule_input *in, struct findings *out)

@@ -59,8 +59,6 @@ static int dump_files(struct engine_dump *d, struct ck_err *err)
 		if (r < 0)
 			return res_err_at_file(f, err, r);
 	}
-	d->needs.has_max_fds = true;
-	d->needs.max_fds = (uint32_t)n;
 	return 0;
 }
 
@@ -78,6 +76,8 @@ static int dump_fdinfo(struct engine_dump *d, const struct engine_task *t, struc
 
 		e.id = fd->id;
 		e.fd = (uint32_t)fd->fd;
+		if (e.fd > d->needs.highest_fd)
+			d->needs.highest_fd = e.fd;
 		e.flags = fd->info.flags & O_CLOEXEC ? FD_CLOEXEC : 0;
 		e.type = res_file_by_id(d, fd->id)->type->fd_type;
 		r = image_append(out, &e.base, err);
@@ -122,6 +122,8 @@ int res_dump(struct engine_dump *d, struct ck_err *err)
 	for (size_t i = 0; i < d->n_tasks && r == 0; i++)
 		if (!d->tasks[i]->zombie)
 			r = dump_task(d, d->tasks[i], err);
+	d->needs.has_max_fds = d->needs.has_highest_fd = true;
+	d->needs.max_fds = (uint32_t)d->res->n_files;
 	if (r == 0)
 		r = res_ghosts_dump(d, err);
 	if (r == 0)
