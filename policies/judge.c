@@ -236,8 +236,8 @@ static enum verdict_status decide(const struct findings *f, const struct policy 
 			refused = true;
 			lasting = lasting || !x->retry;
 			host = host || x->host;
-			image = image || (policy_rule_is_final(x->rule) &&
-					  !strncmp(x->rule, "image.", 6));
+			image = image ||
+				(policy_rule_is_final(x->rule) && !strncmp(x->rule, "image.", 6));
 			break;
 		case FINDING_UNKNOWN:
 			unknown = true;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Policies as JSON: docs/schema/policy.json. Three are linked in. Whoever wrote a policy means
- * something by each word of it: a key, rule or action that we don't know is an error, and all errors
- * are found at once.
+ * something by each word of it: a key, rule or action that we don't know is an error, and all
+ * errors are found at once.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -134,7 +134,10 @@ static void read_rules(struct reader *r, struct json_object *rules)
 		r->no_memory = true;
 		return;
 	}
-	json_object_object_foreach(rules, rule, v) read_rule(r, rule, v);
+	json_object_object_foreach(rules, rule, v)
+	{
+		read_rule(r, rule, v);
+	}
 }
 
 static void read_allow(struct reader *r, struct json_object *allow)
@@ -145,9 +148,8 @@ static void read_allow(struct reader *r, struct json_object *allow)
 	}
 	for (size_t i = 0; i < json_object_array_length(allow); i++) {
 		struct json_object *v = json_object_array_get_idx(allow, i);
-		const char *s = json_object_is_type(v, json_type_string) ?
-					json_object_get_string(v) :
-					"";
+		const char *s =
+			json_object_is_type(v, json_type_string) ? json_object_get_string(v) : "";
 		int action = policy_action_find(s);
 
 		if (action < 0)
@@ -185,7 +187,7 @@ static const struct {
 	const char *name;
 	void (*read)(struct reader *r, struct json_object *v);
 } keys[] = {
-	{ "version", read_version },         { "name", read_name },   { "rules", read_rules },
+	{ "version", read_version },           { "name", read_name },   { "rules", read_rules },
 	{ "allow_undecided", read_undecided }, { "allow", read_allow },
 };
 
@@ -303,7 +305,9 @@ static int text_of(const char *name, char **ret, size_t *ret_len, struct ck_err 
 	if (r >= 0)
 		return 0;
 	r = ck_fail(err, CK_ERR_CONFIG, r, "cannot read policy %s: %s", name, strerror(-r));
-	return strchr(name, '/') ? r : ck_err_hint(err, r, "ckpt policy list names those that are built in");
+	return strchr(name, '/')
+		       ? r
+		       : ck_err_hint(err, r, "ckpt policy list names those that are built in");
 }
 
 int policy_open(const char *name_or_file, struct policy **ret, struct ck_err *err)
@@ -351,8 +355,8 @@ static int add_rules(const struct policy *p, struct json_object *o)
 	for (size_t t = 0; policy_tables[t] && r == 0; t++)
 		for (const struct rule *rule = policy_tables[t]; rule->id && r == 0; rule++)
 			r = add(rules, rule->id,
-				json_object_new_string(policy_treatment_name(
-					policy_treatment(p, rule->id))));
+				json_object_new_string(
+					policy_treatment_name(policy_treatment(p, rule->id))));
 	if (r < 0) {
 		json_object_put(rules);
 		return r;

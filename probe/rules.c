@@ -518,8 +518,10 @@ static void nofile_rule(const struct rule *r, const struct rule_input *in, struc
 		     (unsigned long long)need, n->max_fds);
 	finding_have(f, "at most %llu", (unsigned long long)p->nofile_hard);
 	finding_evidence(f, "RLIMIT_NOFILE, hard (ulimit -Hn)");
-	finding_remedy(f, "as root: prlimit --nofile=%llu --pid PID, where PID is the shell that runs ckpt",
-		       (unsigned long long)need);
+	finding_remedy(
+		f,
+		"as root: prlimit --nofile=%llu --pid PID, where PID is the shell that runs ckpt",
+		(unsigned long long)need);
 }
 
 static void terminal_rule(const struct rule *r, const struct rule_input *in, struct findings *out)

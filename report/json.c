@@ -9,26 +9,11 @@
 #include "base/err.h"
 #include "image/image.h"
 #include "report/internal.h"
+#include "report/utf8.h"
 
 enum { VERDICT_VERSION = 1 };
 
-/* Names may be any bytes; JSON may not. What is no printable ASCII and no whole UTF-8 sequence
- * becomes U+FFFD. */
-static size_t utf8_len(const unsigned char *p)
-{
-	size_t n = p[0] < 0x80 ? 1 : p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : 2;
-
-	if (p[0] >= 0x80 && (p[0] < 0xc2 || p[0] > 0xf4))
-		return 0;
-	for (size_t i = 1; i < n; i++)
-		if ((p[i] & 0xc0) != 0x80)
-			return 0;
-	if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) ||
-	    (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f))
-		return 0;
-	return n;
-}
-
+/* What is no printable ASCII and no whole UTF-8 sequence becomes U+FFFD. */
 static struct json_object *text(const char *s)
 {
 	static const char replacement[] = { '\xef', '\xbf', '\xbd' }; /* U+FFFD */
@@ -38,7 +23,7 @@ static struct json_object *text(const char *s)
 	if (!clean)
 		return NULL;
 	for (const unsigned char *p = (const unsigned char *)s; *p;) {
-		size_t len = utf8_len(p);
+		size_t len = report_utf8_len(p);
 
 		if (len) {
 			memcpy(clean + n, p, len);
@@ -82,8 +67,11 @@ static struct json_object *finding_json(const struct finding *f)
 	r = r ? r : report_json_text(o, "evidence", f->evidence);
 	r = r ? r : report_json_text(o, "remedy", f->remedy);
 	r = r ? r : report_json_text(o, "action", f->action);
+	r = r ? r : report_json_text(o, "cause", f->cause);
 	if (r == 0 && f->retry)
 		r = report_json_add(o, "retry", json_object_new_boolean(1));
+	if (r == 0 && f->overridden)
+		r = report_json_add(o, "overridden", json_object_new_boolean(1));
 	if (r < 0) {
 		json_object_put(o);
 		return NULL;
@@ -128,6 +116,39 @@ int report_json_findings(struct json_object *o, const struct findings *f)
 	return report_json_add(o, "findings", list);
 }
 
+static struct json_object *override_json(const struct verdict_override *v)
+{
+	struct json_object *o = json_object_new_object();
+	int r = o ? report_json_text(o, "rule", v->rule) : -ENOMEM;
+
+	r = r ? r : report_json_text(o, "by", v->by);
+	r = r ? r : report_json_text(o, "at", v->at);
+	r = r ? r : report_json_add(o, "findings", json_object_new_int64((int64_t)v->n));
+	if (r < 0) {
+		json_object_put(o);
+		return NULL;
+	}
+	return o;
+}
+
+static int add_overrides(struct json_object *o, const struct verdict *v)
+{
+	struct json_object *list = json_object_new_array();
+
+	if (!list)
+		return -ENOMEM;
+	for (size_t i = 0; i < v->n_overrides; i++) {
+		struct json_object *one = override_json(&v->overrides[i]);
+
+		if (!one || json_object_array_add(list, one) < 0) {
+			json_object_put(one);
+			json_object_put(list);
+			return -ENOMEM;
+		}
+	}
+	return report_json_add(o, "overrides", list);
+}
+
 static int verdict_json(struct json_object *o, const struct verdict *v, int exit_status)
 {
 	int r = report_json_add(o, "version", json_object_new_int(VERDICT_VERSION));
@@ -139,6 +160,7 @@ static int verdict_json(struct json_object *o, const struct verdict *v, int exit
 	r = r ? r : report_json_add(o, "live", json_object_new_boolean(v->live));
 	r = r ? r : report_json_host(o, "source", v->source_host, v->source_cpu, v->source_kernel);
 	r = r ? r : report_json_host(o, "target", v->target_host, v->target_cpu, v->target_kernel);
+	r = r ? r : add_overrides(o, v);
 	return r ? r : report_json_findings(o, &v->findings);
 }
 

@@ -181,7 +181,8 @@ START_TEST(lint)
 		for (const struct rule *r = policy_tables[t]; r->id; r++)
 			n_rules++;
 	close(mkstemp(path));
-	write_file(path, "{\"version\": 2, \"rules\": {\"a.b\": \"off\", \"cpu.isa\": 1}, \"x\": 1}");
+	write_file(path,
+		   "{\"version\": 2, \"rules\": {\"a.b\": \"off\", \"cpu.isa\": 1}, \"x\": 1}");
 	ck_assert_int_eq(policy_lint(path, listen, &s, &err), 4);
 	ck_assert_uint_eq(s.errors, 4);
 	ck_assert_int_lt(policy_open(path, &p, &err), 0);

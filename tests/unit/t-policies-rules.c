@@ -243,7 +243,8 @@ START_TEST(registry)
 			text = strndup(section, len);
 			ck_assert_msg(len > 80, "%s is hardly explained", r->id);
 			/* What it says, how that is known, and what to do. */
-			ck_assert_msg(strstr(text, "*Evidence:*") != NULL, "%s: no evidence", r->id);
+			ck_assert_msg(strstr(text, "*Evidence:*") != NULL, "%s: no evidence",
+				      r->id);
 			ck_assert_msg(strstr(text, "*Remedy:*") != NULL, "%s: no remedy", r->id);
 		}
 	}

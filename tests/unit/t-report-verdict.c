@@ -40,6 +40,12 @@ START_TEST(control_characters)
 	struct finding *f = findings_add(&v.findings, &rule, FINDING_REFUSE, "a\x1b[2Jb\n\x7f");
 	CK_AUTO(free) char *s = NULL;
 
+	/* CSI as a character of two bytes and as one byte; a letter stays. */
+	finding_have(f, "%s",
+		     "\xc2\x9b"
+		     "2J \x9b"
+		     "2J \xc3\xa4");
+
 	finding_need(f, "%s", "\r\b");
 	v.source_host = strdup("\x07");
 	v.image = strdup("\x1b]0;x");
@@ -47,9 +53,23 @@ START_TEST(control_characters)
 	for (const char *p = s; *p; p++)
 		ck_assert(*p == '\n' || (unsigned char)*p >= 0x20);
 	ck_assert_ptr_nonnull(strstr(s, "a\\x1b[2Jb\\x0a\\x7f"));
+	ck_assert_ptr_nonnull(strstr(s, "\\xc2\\x9b"
+					"2J \\x9b"
+					"2J \xc3\xa4"));
 }
 END_TEST
 
+static void add_full(struct findings *f, enum finding_status status)
+{
+	struct finding *x = findings_add(f, &rule, status, "x");
+
+	finding_need(x, "a");
+	finding_have(x, "b");
+	finding_evidence(x, "c");
+	finding_remedy(x, "d");
+}
+
+/* What decides is whole, then come first lines, then a number. */
 START_TEST(one_screen)
 {
 	CK_AUTO(verdict) struct verdict v = { .status = VERDICT_INCOMPATIBLE };
@@ -57,17 +77,43 @@ START_TEST(one_screen)
 	CK_AUTO(free) char *all = NULL;
 
 	for (int i = 0; i < 500; i++)
-		findings_add(&v.findings, &rule, FINDING_REFUSE, "x");
+		add_full(&v.findings, FINDING_REFUSE);
 	findings_add(&v.findings, &rule, FINDING_DEGRADED, "y");
 	findings_add(&v.findings, &rule, FINDING_OK, "z");
 	s = text_of(&v, 0);
-	ck_assert_uint_eq(count(s, "REFUSED"), 12);
-	ck_assert_uint_eq(count(s, "NOTE"), 1);
-	ck_assert_uint_eq(count(s, "and 488 more"), 1);
+	ck_assert_uint_eq(count(s, "\n"), 24);
+	ck_assert_uint_eq(count(s, "remedy"), 4);
+	ck_assert_uint_eq(count(s, "REFUSED"), 5);
+	ck_assert_uint_eq(count(s, "and 496 more"), 1);
 	ck_assert_uint_eq(count(s, "OK"), 0);
 	all = text_of(&v, REPORT_ALL);
 	ck_assert_uint_eq(count(all, "REFUSED"), 500);
+	ck_assert_uint_eq(count(all, "remedy"), 500);
 	ck_assert_uint_eq(count(all, "OK"), 1);
+}
+END_TEST
+
+/* A consequence is one line below its cause; an override is said. */
+START_TEST(consequences)
+{
+	CK_AUTO(verdict) struct verdict v = { .status = VERDICT_INCOMPATIBLE };
+	CK_AUTO(free) char *s = NULL;
+
+	add_full(&v.findings, FINDING_REFUSE);
+	add_full(&v.findings, FINDING_UNKNOWN);
+	v.findings.f[1].cause = "fs.cwd";
+	add_full(&v.findings, FINDING_DEGRADED);
+	v.findings.f[2].overridden = true;
+	v.overrides = calloc(1, sizeof(*v.overrides));
+	v.n_overrides = 1;
+	v.overrides[0] =
+		(struct verdict_override){ strdup("a.b"), strdup("me\n"), strdup("now"), 1 };
+	s = text_of(&v, 0);
+	ck_assert_uint_eq(count(s, "remedy"), 2);
+	ck_assert_uint_eq(count(s, "    hence    "), 1);
+	ck_assert_uint_eq(count(s, "UNDECIDED"), 0);
+	ck_assert_uint_eq(count(s, "  OVERRIDDEN  "), 1);
+	ck_assert_ptr_nonnull(strstr(s, "a.b overridden by me\\x0a at now: 1 finding\n"));
 }
 END_TEST
 
@@ -125,6 +171,7 @@ int main(void)
 
 	tcase_add_test(tc, control_characters);
 	tcase_add_test(tc, one_screen);
+	tcase_add_test(tc, consequences);
 	tcase_add_test(tc, json_is_whole);
 	tcase_add_test(tc, full_disk);
 	suite_add_tcase(s, tc);
