@@ -93,11 +93,11 @@ $(B)/engine/pie/%-blob.o: $(B)/engine/pie/%.bin
 	$(Q)printf '.section .rodata\n.balign 64\n.globl pie_%s_start, pie_%s_end\npie_%s_start:\n.incbin "%s"\npie_%s_end:\n.section .note.GNU-stack,"",@progbits\n' \
 		$* $* $* $< $* | $(CC) -x assembler -c -o $@ -
 
-# policies/strict.json becomes policy_strict_json_start and _end.
+# policies/strict.json becomes policy_strict_json_start and _end, with a 0 behind it.
 $(TEXTS:%=$(B)/%.o): $(B)/%.o: %
 	$(call say,BLOB,$@)
 	$(Q)mkdir -p $(@D) && n=policy_$(subst .,_,$(notdir $<)) && printf \
-		'.section .rodata\n.globl %s_start, %s_end\n%s_start:\n.incbin "%s"\n%s_end:\n.section .note.GNU-stack,"",@progbits\n' \
+		'.section .rodata\n.globl %s_start, %s_end\n%s_start:\n.incbin "%s"\n%s_end:\n.byte 0\n.section .note.GNU-stack,"",@progbits\n' \
 		$$n $$n $$n $< $$n | $(CC) -x assembler -c -o $@ -
 
 $(B)/tests/unit/%: tests/unit/%.c $(B)/libckpt.a

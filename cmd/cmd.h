@@ -88,7 +88,9 @@ const struct cmd *cmd_find(const char *name); /* NULL: none */
 
 int cmd_check(const struct cmd_args *a);
 int cmd_dump(const struct cmd_args *a);
+int cmd_explain(const struct cmd_args *a);
 int cmd_help(const struct cmd_args *a);
+int cmd_policy(const struct cmd_args *a);
 int cmd_probe(const struct cmd_args *a);
 int cmd_restore(const struct cmd_args *a);
 int cmd_show(const struct cmd_args *a);

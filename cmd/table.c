@@ -9,6 +9,19 @@ const struct cmd_option cmd_globals[] = {
 };
 const size_t cmd_globals_len = CK_ARRAY_SIZE(cmd_globals);
 
+/* What treats findings, wherever there is a verdict. */
+/* clang-format off */
+#define POLICY_OPTIONS \
+	{ "policy", 0, "NAME|FILE", CMD_TEXT, 0, \
+	  "how findings are treated: strict, default, permissive, or a file" }, \
+	{ "allow", 0, "ACTION", CMD_TEXT, CMD_REPEAT, \
+	  "the action may be taken: status 21 becomes 0" }, \
+	{ "allow-undecided", 0, NULL, CMD_FLAG, 0, \
+	  "what can't be known counts as fine: status 22 becomes 0" }, \
+	{ "override", 0, "RULE", CMD_TEXT, CMD_REPEAT, \
+	  "go on against what this rule finds; the verdict says who did so" }
+/* clang-format on */
+
 static const struct cmd_option check_options[] = {
 	{ "image", 0, "DIR", CMD_DIR, CMD_REQUIRED, "the image; CRIU's are judged too" },
 	{ "host", 0, "FILE", CMD_FILE, 0,
@@ -16,10 +29,7 @@ static const struct cmd_option check_options[] = {
 	  "moment (free memory, taken pids) is deferred" },
 	{ "format", 0, "text|json", CMD_WORD, 0, "how the verdict is written" },
 	{ "all", 0, NULL, CMD_FLAG, 0, "tell also what is fine" },
-	{ "allow", 0, "ACTION", CMD_TEXT, CMD_REPEAT,
-	  "the action may be taken: status 21 becomes 0" },
-	{ "allow-undecided", 0, NULL, CMD_FLAG, 0,
-	  "what can't be known counts as fine: status 22 becomes 0" },
+	POLICY_OPTIONS,
 };
 
 static const struct cmd_option dump_options[] = {
@@ -47,8 +57,7 @@ static const struct cmd_option restore_options[] = {
 	{ "shell-job", 0, NULL, CMD_FLAG, 0,
 	  "the terminal and the session of the caller become the job's" },
 	{ "no-inplace", 0, NULL, CMD_FLAG, 0, "always in fresh namespaces" },
-	{ "allow", 0, "ACTION", CMD_TEXT, CMD_REPEAT, "as for ckpt check" },
-	{ "allow-undecided", 0, NULL, CMD_FLAG, 0, "as for ckpt check" },
+	POLICY_OPTIONS,
 };
 
 static const struct cmd_option show_options[] = {
@@ -88,6 +97,17 @@ const struct cmd cmd_table[] = {
 		.run = cmd_dump,
 	},
 	{
+		.name = "explain",
+		.summary = "tell what a rule of the check looks at, or list the rules",
+		.about = "Prints what a rule means, how it knows, what to do, and how each policy "
+			 "that is built in treats it. Without RULE, lists the rules.",
+		.operands = "[RULE]",
+		.max_operands = 1,
+		.operand_kind = CMD_TEXT,
+		.examples = "ckpt explain fs.file.changed\n",
+		.run = cmd_explain,
+	},
+	{
 		.name = "help",
 		.summary = "print help, of a command if one is named",
 		.about = "Prints what ckpt COMMAND --help prints, or the list of commands.",
@@ -96,6 +116,22 @@ const struct cmd cmd_table[] = {
 		.operand_kind = CMD_COMMAND,
 		OPTIONS(help),
 		.run = cmd_help,
+	},
+	{
+		.name = "policy",
+		.summary = "list policies, print one, or tell what is wrong with one",
+		.about =
+			"A policy says how the findings of ckpt check are treated.\n\n"
+			"list: those that are built in. show: a policy as JSON, with every rule; a "
+			"start for one's own. lint: all that is wrong with a policy.",
+		.operands = "list|show|lint [NAME|FILE]",
+		.min_operands = 1,
+		.max_operands = 2,
+		.operand_kind = CMD_WORD,
+		.words = "list|show|lint",
+		.examples = "ckpt policy show default >site.json\n"
+			    "ckpt policy lint site.json\n",
+		.run = cmd_policy,
 	},
 	{
 		.name = "probe",

@@ -4,7 +4,10 @@
  */
 #include "cmd/verdict.h"
 
+#include <pwd.h>
 #include <stdio.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "base/auto.h"
 #include "base/err.h"
@@ -12,19 +15,49 @@
 #include "policies/policies.h"
 #include "report/report.h"
 
+/* "alice (uid 1001)" */
+static void who(char *buf, size_t size)
+{
+	const struct passwd *pw = getpwuid(getuid());
+
+	if (pw)
+		snprintf(buf, size, "%s (uid %u)", pw->pw_name, getuid());
+	else
+		snprintf(buf, size, "uid %u", getuid());
+}
+
+static int overrides(const struct cmd_args *a, struct policy *p, struct ck_err *err)
+{
+	const time_t now = time(NULL);
+	char by[120], at[40];
+	const char *rule;
+	struct tm tm;
+	int r = 0;
+
+	who(by, sizeof(by));
+	if (!gmtime_r(&now, &tm) || !strftime(at, sizeof(at), "%Y-%m-%dT%H:%M:%SZ", &tm))
+		return ck_fail_errno(err, "cannot tell the time");
+	for (size_t i = 0; r == 0 && (rule = cmd_each(a, "override", &i));)
+		r = policy_override(p, rule, by, at, err);
+	return r;
+}
+
 int cmd_verdict_policy(const struct cmd_args *a, struct policy **ret)
 {
 	CK_AUTO(policy) struct policy *p = NULL;
 	struct ck_err err = CK_ERR_INIT;
-	const char *action;
+	const char *action, *name = cmd_value(a, "policy");
 
-	if (policy_open("default", &p, &err) < 0)
+	if (policy_open(name ? name : "default", &p, &err) < 0)
 		return cmd_fail(a->cmd->name, &err);
 	for (size_t i = 0; (action = cmd_each(a, "allow", &i));)
 		if (policy_allow(p, action, &err) < 0)
 			return cmd_usage(a->cmd->name, "%s", err.what);
 	if (cmd_has(a, "allow-undecided"))
 		policy_allow_undecided(p);
+	if (overrides(a, p, &err) < 0)
+		return err.kind == CK_ERR_USAGE ? cmd_usage(a->cmd->name, "%s", err.what)
+						: cmd_fail(a->cmd->name, &err);
 	*ret = ck_take_ptr(&p);
 	return CMD_EXIT_OK;
 }
@@ -59,7 +92,9 @@ int cmd_verdict_refuses(const char *sub, const struct image *img, const struct p
 	if (policy_check_live(img, policy, &verdict, &err) < 0)
 		return cmd_fail(sub, &err);
 	status = cmd_verdict_status(&verdict);
-	if (status != CMD_EXIT_OK && report_verdict_text(stderr, &verdict, 0, &err) < 0)
+	/* What somebody takes upon himself is said before anything happens. */
+	if ((status != CMD_EXIT_OK || verdict.n_overrides) &&
+	    report_verdict_text(stderr, &verdict, 0, &err) < 0)
 		return cmd_fail(sub, &err);
 	return status;
 }

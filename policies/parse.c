@@ -276,8 +276,7 @@ static int parse(const char *text, size_t len, struct policy **ret, struct ck_er
 	if (rc < 0)
 		return ck_fail(err, CK_ERR_SYS, rc, "cannot read a policy");
 	if (r.errors > 1)
-		return ck_err_hint(err, -EINVAL, "ckpt policy lint shows %d more errors",
-				   r.errors - 1);
+		return ck_err_hint(err, -EINVAL, "ckpt policy lint shows all %d errors", r.errors);
 	if (r.errors)
 		return -EINVAL;
 	*ret = ck_take_ptr(&p);

@@ -74,7 +74,7 @@ extern const struct rule *const policy_tables[];
 const struct rule *policy_rule_find(const char *id);
 /* Without what it says is right, nothing can be read or run: no override helps. */
 bool policy_rule_is_final(const char *id);
-/* A rule's section of docs/rules.md without its heading: *ret is not terminated. -ENOENT. */
+/* A rule's section of docs/rules.md without its heading; ends with *ret_len, not a 0. -ENOENT. */
 int policy_explain(const char *rule, const char **ret, size_t *ret_len);
 
 /* ---- verdicts ---- */

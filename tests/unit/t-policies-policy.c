@@ -186,7 +186,7 @@ START_TEST(lint)
 	ck_assert_int_eq(policy_lint(path, listen, &s, &err), 4);
 	ck_assert_uint_eq(s.errors, 4);
 	ck_assert_int_lt(policy_open(path, &p, &err), 0);
-	ck_assert_msg(strstr(err.hint, "3 more") != NULL, "%s", err.hint);
+	ck_assert_msg(strstr(err.hint, "all 4") != NULL, "%s", err.hint);
 
 	s = (struct said){ 0 };
 	write_file(path, "{\"version\": 1, \"rules\": {\"cpu.isa\": \"warn\"}}");
