@@ -117,6 +117,35 @@ struct proc_fdinfo {
 	size_t n_locks;
 };
 
+/* fdinfo of an eventfd */
+struct proc_eventfd {
+	uint64_t count;
+	int semaphore; /* 0, 1; -1 if the kernel doesn't say */
+};
+
+/* fdinfo of an epoll instance: what it watches, in the kernel's order */
+struct proc_epoll_item {
+	int fd;          /* number when it was added */
+	uint32_t events; /* EPOLL* */
+	uint64_t data;
+	uint64_t pos; /* of the file behind it */
+	uint64_t ino;
+	uint32_t kdev; /* st_dev as the kernel counts: major << 20 | minor */
+};
+struct proc_epoll {
+	struct proc_epoll_item *item;
+	size_t n;
+};
+
+/* fdinfo of a timerfd */
+struct proc_timerfd {
+	int clock;
+	uint64_t ticks;         /* expirations that were not read */
+	uint32_t settime_flags; /* TFD_TIMER_* */
+	uint64_t value[2];      /* time left: s, ns */
+	uint64_t interval[2];   /* s, ns */
+};
+
 /* /proc/PID/mountinfo, proc_pid_mountinfo(5); escapes undone; strings owned */
 struct proc_mount {
 	int id, parent;
@@ -154,6 +183,12 @@ int proc_parse_stat(const char *text, size_t len, struct proc_stat *ret);
 int proc_parse_status(const char *text, size_t len, struct proc_status *ret);
 int proc_parse_maps(const char *text, size_t len, struct proc_maps *ret); /* maps and smaps */
 int proc_parse_fdinfo(const char *text, size_t len, struct proc_fdinfo *ret);
+/* -EINVAL if the text is not of such a file, or says less than the kernel should (COMPAT below). */
+int proc_parse_eventfd(const char *text, size_t len, struct proc_eventfd *ret);
+int proc_parse_epoll(const char *text, size_t len, struct proc_epoll *ret);
+int proc_parse_timerfd(const char *text, size_t len, struct proc_timerfd *ret);
+/* The mask as signalfd(2) was given it. */
+int proc_parse_signalfd(const char *text, size_t len, uint64_t *ret_mask);
 int proc_parse_mountinfo(const char *text, size_t len, struct proc_mounts *ret);
 int proc_parse_timers(const char *text, size_t len, struct proc_timers *ret);
 int proc_parse_limits(const char *text, size_t len, struct proc_limits *ret);
@@ -182,6 +217,7 @@ int proc_read_fds(int dirfd, int **ret, size_t *ret_n, struct ck_err *err);
 void proc_status_done(struct proc_status *s);
 void proc_maps_done(struct proc_maps *m);
 void proc_fdinfo_done(struct proc_fdinfo *i);
+void proc_epoll_done(struct proc_epoll *e);
 void proc_mounts_done(struct proc_mounts *m);
 void proc_timers_done(struct proc_timers *t);
 
@@ -192,6 +228,10 @@ static inline void ck_auto_proc_status(struct proc_status *s)
 static inline void ck_auto_proc_maps(struct proc_maps *m)
 {
 	proc_maps_done(m);
+}
+static inline void ck_auto_proc_epoll(struct proc_epoll *e)
+{
+	proc_epoll_done(e);
 }
 static inline void ck_auto_proc_fdinfo(struct proc_fdinfo *i)
 {

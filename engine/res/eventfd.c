@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* eventfd(2): a counter. Its value stands in /proc/PID/fdinfo, so nothing is read from the job. */
 #include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 
@@ -20,47 +18,27 @@ static int eventfd_look(struct engine_dump *d, struct res_file *f, struct ck_err
 	return res_fown_look(d, f, err);
 }
 
-/* The hexadecimal number behind "KEY:" in fdinfo text; false if there is no such line. */
-static bool find_number(const char *text, const char *key, uint64_t *ret)
-{
-	const char *line = strstr(text, key);
-	unsigned long long v;
-	char *end;
-
-	if (!line)
-		return false;
-	line += strlen(key);
-	errno = 0;
-	v = strtoull(line, &end, 16);
-	if (end == line || errno)
-		return false;
-	*ret = v;
-	return true;
-}
-
 static int eventfd_dump(struct engine_dump *d, struct res_file *f, struct ck_err *err)
 {
 	EventfdFileEntry e = EVENTFD_FILE_ENTRY__INIT;
 	FileEntry fe = FILE_ENTRY__INIT;
 	CK_AUTO(free) char *text = NULL;
-	char path[32];
-	uint64_t semaphore = 0;
-	int r;
+	struct proc_eventfd v;
+	size_t len = 0;
+	int r = res_fdinfo(f, &text, &len, err);
 
-	snprintf(path, sizeof(path), "fdinfo/%d", f->fd);
-	r = ck_read_file_at(f->task->dirfd, path, 4096, &text, NULL);
 	if (r < 0)
-		return ck_fail(err, CK_ERR_SYS, r, "cannot read %s", path);
-	/* Linux fs/eventfd.c:eventfd_show_fdinfo() */
-	if (!find_number(text, "\neventfd-count:", &e.counter))
-		return ck_fail(err, CK_ERR_REFUSED, -EOPNOTSUPP,
+		return r;
+	r = proc_parse_eventfd(text, len, &v);
+	if (r < 0)
+		return ck_fail(err, CK_ERR_REFUSED, r,
 			       "the kernel does not tell the count of an eventfd");
 	e.id = f->id;
 	e.flags = f->flags;
 	e.fown = &f->fown;
-	/* COMPAT(v6.5): before, nothing tells a semaphore from a counter, the common case */
-	e.has_semaphore = find_number(text, "\neventfd-semaphore:", &semaphore);
-	e.semaphore = semaphore == 1;
+	e.counter = v.count;
+	e.has_semaphore = v.semaphore >= 0;
+	e.semaphore = v.semaphore == 1;
 	fe.type = FD_TYPES__EVENTFD;
 	fe.id = f->id;
 	fe.efd = &e;

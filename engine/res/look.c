@@ -110,6 +110,18 @@ int res_file_borrow(struct engine_dump *d, const struct res_file *f)
 	return fd < 0 ? -errno : fd;
 }
 
+enum { FDINFO_MAX = 64 << 20 }; /* bytes: an epoll instance has a line per file it watches */
+
+int res_fdinfo(const struct res_file *f, char **ret, size_t *ret_len, struct ck_err *err)
+{
+	char path[32];
+	int r;
+
+	snprintf(path, sizeof(path), "fdinfo/%d", f->fd);
+	r = ck_read_file_at(f->task->dirfd, path, FDINFO_MAX, ret, ret_len);
+	return r < 0 ? ck_fail(err, CK_ERR_SYS, r, "cannot read %s", path) : 0;
+}
+
 int res_file_peek(struct engine_dump *d, const struct res_file *f, int flags)
 {
 	int fd = res_file_reopen(f, flags);

@@ -116,6 +116,7 @@ int res_plan(struct engine_restore *r, struct engine_rtask *t, struct ck_err *er
 	res_fown_plan(r, t);
 	res_tty_plan(r, t);
 	res_fs_plan(r, t, rt->fs);
+	res_epoll_plan(r, t);
 	plan_fds(r, t->script, &rt->fds);
 	res_locks_plan(r, t);
 	return 0;

@@ -56,15 +56,18 @@ extern const size_t res_n_types;
 const struct res_type *res_type_of(const struct engine_fd *fd);
 const struct res_type *res_type_owning(const FileEntry *fe);
 
-extern const struct res_type res_type_path;    /* reg.c: O_PATH */
-extern const struct res_type res_type_regular; /* reg.c */
-extern const struct res_type res_type_dir;     /* reg.c */
-extern const struct res_type res_type_device;  /* device.c */
-extern const struct res_type res_type_pipe;    /* pipe.c */
-extern const struct res_type res_type_fifo;    /* fifo.c */
-extern const struct res_type res_type_tty;     /* tty.c */
-extern const struct res_type res_type_eventfd; /* eventfd.c */
-extern const struct res_type res_type_other;   /* other.c */
+extern const struct res_type res_type_path;     /* reg.c: O_PATH */
+extern const struct res_type res_type_regular;  /* reg.c */
+extern const struct res_type res_type_dir;      /* reg.c */
+extern const struct res_type res_type_device;   /* device.c */
+extern const struct res_type res_type_pipe;     /* pipe.c */
+extern const struct res_type res_type_fifo;     /* fifo.c */
+extern const struct res_type res_type_tty;      /* tty.c */
+extern const struct res_type res_type_eventfd;  /* eventfd.c */
+extern const struct res_type res_type_epoll;    /* epoll.c */
+extern const struct res_type res_type_timerfd;  /* timerfd.c */
+extern const struct res_type res_type_signalfd; /* signalfd.c */
+extern const struct res_type res_type_other;    /* other.c */
 
 /* Bits of the kernel's f_flags as /proc and images carry them: x86-64's O_LARGEFILE, which libc
  * defines as 0, is set on what was opened by name and not on what pipe() made. */
@@ -157,6 +160,9 @@ int res_file_borrow(struct engine_dump *d, const struct res_file *f);
 /* Reopened if its mode allows that to us, else borrowed: for what needs neither an offset of its
  * own nor a change. */
 int res_file_peek(struct engine_dump *d, const struct res_file *f, int flags);
+
+/* What /proc/PID/fdinfo says of it; the caller frees *ret. */
+int res_fdinfo(const struct res_file *f, char **ret, size_t *ret_len, struct ck_err *err);
 
 /* share.c: makes one res_file per open file description, and gives every descriptor its id. */
 int res_share(struct engine_dump *d, struct ck_err *err);
@@ -333,7 +339,8 @@ int res_rpipe_get(struct engine_restore *r, uint32_t id, bool fifo, struct res_r
 int res_rpipe_fill(struct engine_restore *r, struct res_rpipe *p, int fd, struct ck_err *err);
 void res_rpipes_done(struct engine_restore *r);
 
-/* fown.c, lock.c, fs.c, tty.c: what they check, do when files are open, and add to a task's script.
+/* fown.c, lock.c, fs.c, tty.c, epoll.c: what they check, do when files are open, and add to a
+ * task's script.
  */
 int res_fown_load(const struct engine_restore *r, const struct res_rfile *f, struct ck_err *err);
 int res_fown_open(const struct engine_restore *r, const struct res_rfile *f, int fd,
@@ -345,5 +352,6 @@ void res_locks_plan(const struct engine_restore *r, const struct engine_rtask *t
 int res_load_fs(struct engine_restore *r, size_t i, struct ck_err *err);
 void res_fs_plan(const struct engine_restore *r, const struct engine_rtask *t, const FsEntry *fs);
 void res_tty_plan(const struct engine_restore *r, const struct engine_rtask *t);
+void res_epoll_plan(const struct engine_restore *r, const struct engine_rtask *t);
 
 #endif

@@ -16,6 +16,9 @@ const struct res_type *const res_types[] = {
 	&res_type_pipe,
 	&res_type_fifo,
 	&res_type_eventfd,
+	&res_type_epoll,
+	&res_type_timerfd,
+	&res_type_signalfd,
 	&res_type_other, /* the last: refuses */
 };
 /* clang-format on */

@@ -58,6 +58,38 @@ static void spec_pipe(struct spec *s, int i, PipeEntry *e, uint32_t flags)
 	e->flags = flags;
 }
 
+/* What was the pipe's end is an epoll instance that watches a file. */
+static void spec_epoll(struct spec *s, uint32_t target)
+{
+	static EventpollFileEntry e;
+	static EventpollTfdEntry t;
+	static EventpollTfdEntry *list[] = { &t };
+
+	eventpoll_file_entry__init(&e);
+	eventpoll_tfd_entry__init(&t);
+	t.tfd = 8;
+	t.has_target = true;
+	t.target = target;
+	e.fown = &s->fown;
+	e.n_tfd = 1;
+	e.tfd = list;
+	s->fe[2].pipe = NULL;
+	s->fe[2].type = s->fd[1].type = FD_TYPES__EVENTPOLL;
+	s->fe[2].epfd = &e;
+}
+
+static void spec_timerfd(struct spec *s)
+{
+	static TimerfdEntry e;
+
+	timerfd_entry__init(&e);
+	e.fown = &s->fown;
+	e.vnsec = 1000000000;
+	s->fe[2].pipe = NULL;
+	s->fe[2].type = s->fd[1].type = FD_TYPES__TIMERFD;
+	s->fe[2].tfd = &e;
+}
+
 static void spec_fd(struct spec *s, int i, uint32_t fd, uint32_t id, FdTypes type)
 {
 	fdinfo_entry__init(&s->fd[i]);
@@ -236,6 +268,9 @@ CASE(cwd_unknown, "file 1000 is not", s->fs.cwd_id = 1000);
 CASE(cwd_pipe, "has no path", s->fs.cwd_id = 3);
 CASE(root_unknown, "file 0 is not", s->fs.root_id = 0);
 CASE(umask, "umask", s->fs.has_umask = true; s->fs.umask = 01000);
+CASE(epoll_target, "once fd 8, that no task", spec_epoll(s, 50));
+CASE(epoll_target_closed, "once fd 8, that no task", spec_epoll(s, 5); s->n_fds = 3);
+CASE(timerfd_time, "no valid time", spec_timerfd(s));
 CASE(map_unknown, "file 50 is not", s->map = 50);
 CASE(map_huge, "out of range", s->map = 1ull << 32 | 2);
 CASE(map_pipe, "has no path", s->map = 4);
@@ -266,17 +301,18 @@ static const struct {
 	void (*change)(struct spec *s);
 	const char *what;
 } bad[] = {
-	ROW(file_zero),         ROW(file_twice),    ROW(file_other_id), ROW(file_no_message),
-	ROW(file_unknown_type), ROW(path_relative), ROW(path_empty),    ROW(offset),
-	ROW(external),          ROW(owner_signal),  ROW(owner_type),    ROW(owner_stranger),
-	ROW(no_fdinfo),         ROW(fd_unknown),    ROW(fd_type),       ROW(fd_twice),
-	ROW(fd_huge),           ROW(no_fs),         ROW(cwd_unknown),   ROW(cwd_pipe),
-	ROW(root_unknown),      ROW(umask),         ROW(map_unknown),   ROW(map_huge),
-	ROW(map_pipe),          ROW(pipe_mode),     ROW(pipe_inherit),  ROW(pipe_data_twice),
-	ROW(pipe_packets),      ROW(remap_unknown), ROW(remap_pipe),    ROW(remap_twice),
-	ROW(remap_linked),      ROW(ghost_missing), ROW(ghost_socket),  ROW(ghost_size),
-	ROW(ghost_no_size),     ROW(chunk_beyond),  ROW(chunk_wraps),   ROW(lock_kind),
-	ROW(lock_type),         ROW(lock_start),    ROW(lock_fd),       ROW(lock_pid),
+	ROW(file_zero),         ROW(file_twice),    ROW(file_other_id),   ROW(file_no_message),
+	ROW(file_unknown_type), ROW(path_relative), ROW(path_empty),      ROW(offset),
+	ROW(external),          ROW(owner_signal),  ROW(owner_type),      ROW(owner_stranger),
+	ROW(no_fdinfo),         ROW(fd_unknown),    ROW(fd_type),         ROW(fd_twice),
+	ROW(fd_huge),           ROW(no_fs),         ROW(cwd_unknown),     ROW(cwd_pipe),
+	ROW(root_unknown),      ROW(umask),         ROW(epoll_target),    ROW(epoll_target_closed),
+	ROW(timerfd_time),      ROW(map_unknown),   ROW(map_huge),        ROW(map_pipe),
+	ROW(pipe_mode),         ROW(pipe_inherit),  ROW(pipe_data_twice), ROW(pipe_packets),
+	ROW(remap_unknown),     ROW(remap_pipe),    ROW(remap_twice),     ROW(remap_linked),
+	ROW(ghost_missing),     ROW(ghost_socket),  ROW(ghost_size),      ROW(ghost_no_size),
+	ROW(chunk_beyond),      ROW(chunk_wraps),   ROW(lock_kind),       ROW(lock_type),
+	ROW(lock_start),        ROW(lock_fd),       ROW(lock_pid),
 };
 
 START_TEST(refused)

@@ -2,10 +2,13 @@
 /* Descriptors, directories and locks of a small job, dumped and restored without its memory. */
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
+#include <sys/signalfd.h>
 #include <sys/sysmacros.h>
+#include <sys/timerfd.h>
 
 #include "tests/unit/res-job.h"
 #include "tests/unit/skip.h"
@@ -298,6 +301,156 @@ START_TEST(eventfds)
 }
 END_TEST
 
+/* ---- epoll instances, timerfds, signalfds ---- */
+
+static void watch(int ep, int fd, uint32_t events, uint64_t data)
+{
+	struct epoll_event ev = { .events = events, .data.u64 = data };
+
+	JOB_CHECK(epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev) == 0);
+}
+
+/*
+ * 3 watches: 4, an eventfd, under its number; another under number 6, where something else is now;
+ * 5, whose shot is spent; itself watched by 8.
+ */
+static void epoll_make(int task)
+{
+	struct epoll_event got;
+	int p[2];
+
+	if (task)
+		return;
+	JOB_CHECK(pipe(p) == 0);
+	close(p[1]);
+	job_move(p[0], 5); /* hangs up: would fire again at once */
+	job_move(epoll_create1(EPOLL_CLOEXEC), 3);
+	job_move(eventfd(0, 0), 4);
+	job_move(eventfd(0, 0), 6);
+	watch(3, 5, EPOLLIN | EPOLLONESHOT, 55);
+	JOB_CHECK(epoll_wait(3, &got, 1, 0) == 1 && got.data.u64 == 55);
+	watch(3, 4, EPOLLIN, 1ull << 63 | 44);
+	watch(3, 6, EPOLLIN | EPOLLET, 66);
+	JOB_CHECK(dup2(6, 7) == 7);
+	job_move(eventfd(9, 0), 6);
+	job_move(epoll_create1(0), 8);
+	watch(8, 3, EPOLLIN, 33);
+	JOB_CHECK(fcntl(8, F_SETFL, O_NONBLOCK) == 0);
+}
+
+static void epoll_verify(int task)
+{
+	struct epoll_event got[4];
+
+	if (task)
+		return;
+	JOB_CHECK(fcntl(8, F_GETFL) & O_NONBLOCK);
+	JOB_CHECK(epoll_wait(8, got, 4, 0) == 0);
+	JOB_CHECK(write(7, &(uint64_t){ 1 }, 8) == 8);
+	JOB_CHECK(epoll_wait(8, got, 4, 0) == 1 && got[0].data.u64 == 33);
+	JOB_CHECK(epoll_wait(3, got, 4, 0) == 1);
+	JOB_CHECK(got[0].data.u64 == 66 && got[0].events == EPOLLIN);
+	JOB_CHECK(epoll_wait(3, got, 4, 0) == 0); /* EPOLLET is kept */
+	JOB_CHECK(write(4, &(uint64_t){ 1 }, 8) == 8);
+	JOB_CHECK(epoll_wait(3, got, 4, 0) == 1 && got[0].data.u64 == (1ull << 63 | 44));
+	/* The spent one can be armed again. */
+	got[0] = (struct epoll_event){ .events = EPOLLIN | EPOLLONESHOT, .data.u64 = 56 };
+	JOB_CHECK(epoll_ctl(3, EPOLL_CTL_MOD, 5, got) == 0);
+	JOB_CHECK(read(4, &(uint64_t){ 0 }, 8) == 8);
+	JOB_CHECK(epoll_wait(3, got, 4, 0) == 1 && got[0].data.u64 == 56);
+	/* What was added as 6 is not what is 6 now. */
+	JOB_CHECK(epoll_ctl(3, EPOLL_CTL_DEL, 6, NULL) == -1 && errno == ENOENT);
+	JOB_CHECK(dup2(7, 6) == 6 && epoll_ctl(3, EPOLL_CTL_DEL, 6, NULL) == 0);
+}
+
+START_TEST(epolls)
+{
+	job_cycle(&(struct job){ .n_tasks = 2, .make = epoll_make, .verify = epoll_verify });
+}
+END_TEST
+
+static void timerfd_make(int task)
+{
+	struct itimerspec its = { .it_value = { 1000, 0 }, .it_interval = { 7, 5 } };
+	struct timespec now;
+
+	(void)task;
+	job_move(timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK), 3);
+	JOB_CHECK(timerfd_settime(3, 0, &its, NULL) == 0);
+	job_move(timerfd_create(CLOCK_REALTIME, 0), 4);
+	JOB_CHECK(clock_gettime(CLOCK_REALTIME, &now) == 0);
+	its.it_value.tv_sec = shared->value[0] = now.tv_sec + 500;
+	JOB_CHECK(timerfd_settime(4, TFD_TIMER_ABSTIME, &its, NULL) == 0);
+	its = (struct itimerspec){ .it_value = { 0, 1 } };
+	job_move(timerfd_create(CLOCK_BOOTTIME, TFD_NONBLOCK), 5);
+	JOB_CHECK(timerfd_settime(5, 0, &its, NULL) == 0);
+	usleep(1000); /* has expired, not read */
+	job_move(timerfd_create(CLOCK_MONOTONIC, 0), 6);
+}
+
+static void timerfd_verify(int task)
+{
+	struct itimerspec its;
+	struct timespec now;
+	uint64_t n = 0;
+
+	(void)task;
+	JOB_CHECK(timerfd_gettime(3, &its) == 0);
+	JOB_CHECK(its.it_value.tv_sec > 900 && its.it_value.tv_sec < 1000);
+	JOB_CHECK(its.it_interval.tv_sec == 7 && its.it_interval.tv_nsec == 5);
+	JOB_CHECK(read(3, &n, 8) == -1 && errno == EAGAIN);
+	JOB_CHECK(timerfd_gettime(4, &its) == 0 && clock_gettime(CLOCK_REALTIME, &now) == 0);
+	/* What is left is rounded up or down by what passed between the two calls. */
+	JOB_CHECK(labs(now.tv_sec + its.it_value.tv_sec - shared->value[0]) <= 1);
+	JOB_CHECK(read(5, &n, 8) == 8 && n == 1);
+	JOB_CHECK(read(5, &n, 8) == -1 && errno == EAGAIN);
+	JOB_CHECK(timerfd_gettime(6, &its) == 0);
+	JOB_CHECK(!its.it_value.tv_sec && !its.it_value.tv_nsec && !its.it_interval.tv_sec);
+}
+
+START_TEST(timerfds)
+{
+	job_cycle(&(struct job){ .n_tasks = 1, .make = timerfd_make, .verify = timerfd_verify });
+}
+END_TEST
+
+static void signalfd_make(int task)
+{
+	sigset_t set;
+
+	(void)task;
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	sigaddset(&set, SIGRTMAX);
+	job_move(signalfd(-1, &set, SFD_NONBLOCK), 3);
+}
+
+static void signalfd_verify(int task)
+{
+	struct signalfd_siginfo si;
+	sigset_t set;
+
+	(void)task;
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	sigaddset(&set, SIGUSR2);
+	sigaddset(&set, SIGRTMAX);
+	JOB_CHECK(sigprocmask(SIG_BLOCK, &set, NULL) == 0);
+	JOB_CHECK(raise(SIGUSR2) == 0);
+	JOB_CHECK(read(3, &si, sizeof(si)) == -1 && errno == EAGAIN);
+	JOB_CHECK(sigqueue(getpid(), SIGRTMAX, (union sigval){ .sival_int = 77 }) == 0);
+	JOB_CHECK(read(3, &si, sizeof(si)) == sizeof(si));
+	JOB_CHECK((int)si.ssi_signo == SIGRTMAX && si.ssi_int == 77);
+	JOB_CHECK(raise(SIGUSR1) == 0);
+	JOB_CHECK(read(3, &si, sizeof(si)) == sizeof(si) && si.ssi_signo == SIGUSR1);
+}
+
+START_TEST(signalfds)
+{
+	job_cycle(&(struct job){ .n_tasks = 1, .make = signalfd_make, .verify = signalfd_verify });
+}
+END_TEST
+
 /* ---- signals from descriptors ---- */
 
 static void fown_make(int task)
@@ -398,9 +551,10 @@ END_TEST
 
 static Suite *res_suite(void)
 {
-	const TTest *const tests[] = { files,          sharing,      locks,    lock_taken,
-				       place,          changed_root, eventfds, signal_owner,
-				       kcmp_forbidden, kcmp_needed };
+	const TTest *const tests[] = { files,      sharing,      locks,        lock_taken,
+				       place,      changed_root, eventfds,     epolls,
+				       timerfds,   signalfds,    signal_owner, kcmp_forbidden,
+				       kcmp_needed };
 	Suite *s = suite_create("engine/res");
 	TCase *c = tcase_create("all");
 
