@@ -136,9 +136,11 @@ static int dump_tree(struct engine_dump *d, const CkptFacts *facts, uint64_t *re
 		return r;
 	r = engine_look(d, err);
 	if (r == 0)
-		r = res_look(d, err);
+		r = res_list(d, err);
 	if (r == 0)
 		r = engine_inject(d, err);
+	if (r == 0)
+		r = res_look(d, err);
 	if (r == 0)
 		r = write_all(d, facts, err);
 	if (r == 0 && !(d->opts->flags & ENGINE_LEAVE_RUNNING)) {

@@ -27,7 +27,9 @@ struct engine_fd {
 	struct stat st; /* of the open file */
 	char *link;     /* /proc/PID/fd/N, raw */
 	struct proc_fdinfo info;
-	uint32_t id; /* of its open file description in files.img; 0 until assigned */
+	uint32_t id;  /* of its open file description in files.img; 0 until assigned */
+	bool unclear; /* may have its description in common with another one: to be tagged */
+	int sig, tag; /* if unclear: its F_GETSIG, or -errno; a tag to put or that was read */
 };
 
 /* What only the thread itself can see; filled by the blob (engine/inject.c). */
@@ -162,6 +164,17 @@ bool engine_is_area(int memfd, const struct proc_map *m);
 void engine_doom(struct engine_dump *d);
 void engine_inject_done(struct engine_dump *d);
 
+/* ---- engine/order.c ---- */
+/*
+ * Tags on the descriptions behind a task's unclear descriptors, which engine_inject() must have
+ * found marked. First begin() for all tasks that have any: fills fd->sig. Then put() fd->tag,
+ * read() into fd->tag. At last end() for all of them, whatever failed in between: takes them off.
+ */
+int engine_tags_begin(struct engine_task *t, struct ck_err *err);
+int engine_tags_put(struct engine_task *t, struct ck_err *err);
+int engine_tags_read(struct engine_task *t, struct ck_err *err);
+int engine_tags_end(struct engine_task *t, struct ck_err *err);
+
 /* ---- engine/write*.c: what was looked at, as images ---- */
 int engine_write_tree(struct engine_dump *d, struct ck_err *err); /* pstree, ids, inventory ... */
 /* Adds to d->needs what does not come from descriptors and files; d->pages is final. */
@@ -184,8 +197,10 @@ uint32_t engine_map_status(const struct proc_map *m);
  * ---- engine/res/: descriptors, mapped files, cwd, root, umask, locks ----
  * Called with the whole tree stopped, and before anything of the images is committed.
  */
-/* Lists and classifies all descriptors of all tasks, finds the shared descriptions, and refuses
- * what no type takes. Reads only. */
+/* Lists the descriptors of all tasks and marks those that /proc can't tell apart. */
+int res_list(struct engine_dump *d, struct ck_err *err);
+/* With the blob in: finds the shared descriptions, has each kind look at its own, and refuses what
+ * no kind takes. Nothing that the job could notice is left behind. */
 int res_look(struct engine_dump *d, struct ck_err *err);
 /* Writes files.img, fdinfo-*, fs-*, pipes-data, fifo-data, ghost-file-*, remap-fpath, filelocks,
  * and files' ids of mappings and of the exe. Adds the paths to d->needs. */

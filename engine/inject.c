@@ -40,18 +40,11 @@
 #include "base/fd.h"
 #include "engine/arch/x86_64/stub.h"
 #include "engine/dump.h"
+#include "engine/inject.h"
 #include "engine/pie/parasite.h"
+#include "image/format.h"
 
 extern const uint8_t pie_parasite_start[], pie_parasite_end[];
-
-struct engine_inject {
-	uint64_t dead; /* address of the stub in the task's vDSO */
-	uint8_t original[sizeof(((struct arch_stub *)0)->code)];
-	struct arch_stub stub;
-	bool written;  /* the stub stands in the vDSO */
-	uint64_t area; /* 0 until the host has mapped it */
-	size_t area_len, process_off, slots_off;
-};
 
 enum { PAGE = 4096, STUB_ALIGN = 64 };
 
@@ -111,8 +104,7 @@ static int run_to_syscall_stop(struct engine_thread *th, struct __ptrace_syscall
 	}
 }
 
-/* Runs until the entry stop of the marker call. */
-static int run_to_marker(struct engine_thread *th, struct ck_err *err)
+int engine_run_to_marker(struct engine_thread *th, struct ck_err *err)
 {
 	struct __ptrace_syscall_info info = { .op = 0 };
 
@@ -242,7 +234,7 @@ static int map_area(struct engine_task *t, struct ck_err *err)
 		r = set_mask(host, ~0ull);
 	if (r < 0)
 		return ck_fail(err, CK_ERR_SYS, r, "cannot point the thread at the stub");
-	r = run_to_marker(host, err);
+	r = engine_run_to_marker(host, err);
 	if (r < 0)
 		return r;
 	if (ptrace(PTRACE_GETREGSET, host->tid, NT_PRSTATUS, &io) < 0)
@@ -303,25 +295,36 @@ static void fill_process(const struct engine_dump *d, const struct engine_task *
 	p->n_timers = (uint32_t)t->timers.n;
 	for (size_t i = 0; i < t->timers.n; i++)
 		p->timers[i].id = t->timers.t[i].id;
+	p->orders.fds = in->area + in->fds_off;
+	p->orders.n_fds = (uint32_t)in->n_fds;
+	p->orders.scratch = in->scratch_off ? in->area + in->scratch_off : 0;
+}
+
+static void fill_fds(const struct engine_task *t, struct parasite_fd *f)
+{
+	for (size_t i = 0; i < t->n_fds; i++)
+		if (t->fds[i].unclear)
+			*f++ = (struct parasite_fd){ .fd = t->fds[i].fd };
 }
 
 static int fill_area(struct engine_dump *d, struct engine_task *t, struct ck_err *err)
 {
 	struct engine_inject *in = t->inject;
 	size_t code = blob_size();
-	CK_AUTO(free) uint8_t *buf = calloc(1, in->area_len);
+	CK_AUTO(free) uint8_t *buf = calloc(1, in->filled_len);
 	int r = 0;
 
 	if (!buf)
 		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot prepare the blob");
 	memcpy(buf, pie_parasite_start, code);
 	fill_process(d, t, (void *)(buf + in->process_off));
+	fill_fds(t, (void *)(buf + in->fds_off));
 	for (size_t i = 0; i < t->n_threads && r == 0; i++)
 		r = fill_slot(t, i,
 			      (void *)(buf + in->slots_off + i * sizeof(struct parasite_slot)));
 	if (r < 0)
 		return ck_fail(err, CK_ERR_BUG, r, "a way back is larger than its buffer");
-	r = ck_pwrite_full(t->memfd, buf, in->area_len, (off_t)in->area);
+	r = ck_pwrite_full(t->memfd, buf, in->filled_len, (off_t)in->area);
 	return r < 0 ? ck_fail(err, CK_ERR_SYS, r, "cannot write the blob") : 0;
 }
 
@@ -353,7 +356,7 @@ static int run_blob(struct engine_task *t, struct ck_err *err)
 		if (r < 0)
 			return ck_fail(err, CK_ERR_SYS, r, "cannot point thread %d at the blob",
 				       (int)t->threads[i].tid);
-		r = run_to_marker(&t->threads[i], err);
+		r = engine_run_to_marker(&t->threads[i], err);
 		if (r < 0)
 			return r;
 	}
@@ -416,18 +419,35 @@ static int read_answers(struct engine_task *t, struct ck_err *err)
 	return 0;
 }
 
+/* Code, process, slots, descriptors; and, for tasks with shared memory, room for lists of pages. */
+static void lay_out(const struct engine_task *t, struct engine_inject *in)
+{
+	bool shared = false;
+
+	for (size_t i = 0; i < t->n_fds; i++)
+		in->n_fds += t->fds[i].unclear;
+	for (size_t i = 0; i < t->maps.n; i++)
+		shared = shared || (engine_map_status(&t->maps.m[i]) & IMAGE_VMA_ANON_SHARED);
+	in->process_off = page_up(blob_size());
+	in->slots_off = page_up(in->process_off + sizeof(struct parasite_process));
+	in->fds_off = in->slots_off + t->n_threads * sizeof(struct parasite_slot);
+	in->filled_len = page_up(in->fds_off + in->n_fds * sizeof(struct parasite_fd));
+	in->area_len = in->filled_len;
+	if (shared) {
+		in->scratch_off = in->area_len;
+		in->area_len += page_up(sizeof(struct parasite_scratch));
+	}
+}
+
 static int inject_task(struct engine_dump *d, struct engine_task *t, struct ck_err *err)
 {
-	size_t code = blob_size();
 	struct engine_inject *in = calloc(1, sizeof(*in));
 	int r;
 
 	if (!in)
 		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot prepare the blob");
 	t->inject = in;
-	in->process_off = page_up(code);
-	in->slots_off = page_up(in->process_off + sizeof(struct parasite_process));
-	in->area_len = page_up(in->slots_off + t->n_threads * sizeof(struct parasite_slot));
+	lay_out(t, in);
 	r = put_stub(t, err);
 	if (r == 0)
 		r = map_area(t, err);

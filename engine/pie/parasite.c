@@ -20,6 +20,10 @@
 #define PR_GET_TID_ADDRESS 40
 #define PR_GET_THP_DISABLE 42
 #define SHM_RDONLY 010000
+#define F_SETSIG 10
+#define F_GETSIG 11
+#define MADV_WILLNEED 3
+#define EINVAL 22
 #define SIGKILL 9
 #define CLOCK_MONOTONIC 1
 #define CLOCK_BOOTTIME 7
@@ -99,6 +103,111 @@ static void ask_timers(struct parasite_process *p)
 		note(p, __NR_getitimer, pie_syscall2(__NR_getitimer, i, p->itimer[i]));
 }
 
+/* ---- orders ---- */
+
+static void note_order(struct parasite_orders *o, long r)
+{
+	if (r < 0 && !o->error)
+		o->error = (int32_t)r;
+}
+
+static void read_signals(struct parasite_orders *o, int tagged)
+{
+	struct parasite_fd *f = (struct parasite_fd *)o->fds;
+
+	for (uint32_t i = 0; i < o->n_fds; i++) {
+		int32_t sig = (int32_t)pie_syscall3(__NR_fcntl, f[i].fd, F_GETSIG, 0);
+
+		if (tagged)
+			f[i].is = sig;
+		else
+			f[i].was = sig;
+		note_order(o, sig);
+	}
+}
+
+static void set_signals(struct parasite_orders *o, int tag)
+{
+	struct parasite_fd *f = (struct parasite_fd *)o->fds;
+
+	for (uint32_t i = 0; i < o->n_fds; i++)
+		if (f[i].was >= 0)
+			note_order(o, pie_syscall3(__NR_fcntl, f[i].fd, F_SETSIG,
+						   tag ? f[i].tag : f[i].was));
+	if (!tag)
+		o->tagged = 0;
+}
+
+/* Notes the runs in n pages at addr. Returns how many were gone through until there was no room for
+ * another run. */
+static uint64_t note_runs(struct parasite_orders *o, struct parasite_scratch *s, uint64_t addr,
+			  uint64_t n)
+{
+	for (uint64_t i = 0; i < n; i++) {
+		struct parasite_run *last = &s->run[o->n_runs - 1];
+		uint64_t at = addr + i * 4096, eight = 1;
+
+		if (!(i % 8) && n - i >= 8)
+			__builtin_memcpy(&eight, s->vec + i, 8);
+		if (!eight) {
+			i += 7;
+			continue;
+		}
+		if (!(s->vec[i] & 1))
+			continue;
+		if (o->n_runs && last->end == at) {
+			last->end += 4096;
+			continue;
+		}
+		if (o->n_runs == PARASITE_NRUNS)
+			return i;
+		s->run[o->n_runs++] = (struct parasite_run){ at, at + 4096 };
+	}
+	return n;
+}
+
+static void find_resident(struct parasite_orders *o)
+{
+	struct parasite_scratch *s = (struct parasite_scratch *)o->scratch;
+
+	o->n_runs = 0;
+	while (o->start < o->end) {
+		uint64_t n = (o->end - o->start) / 4096, done;
+		long r;
+
+		if (n > PARASITE_VEC)
+			n = PARASITE_VEC;
+		r = pie_syscall3(__NR_mincore, o->start, n * 4096, s->vec);
+		note_order(o, r);
+		if (r < 0)
+			return;
+		done = note_runs(o, s, o->start, n);
+		o->start += done * 4096;
+		if (done < n)
+			return;
+	}
+}
+
+static void obey(struct parasite_orders *o)
+{
+	uint32_t order = o->order;
+
+	/* Each once: if ckpt dies meanwhile, the next marker returns without one. */
+	o->order = PARASITE_NO_ORDER;
+	o->error = 0;
+	if (order == PARASITE_TAG || order == PARASITE_UNTAG)
+		set_signals(o, order == PARASITE_TAG);
+	else if (order == PARASITE_READ)
+		read_signals(o, 1);
+	else if (order == PARASITE_RESIDENT)
+		find_resident(o);
+	else if (order == PARASITE_FETCH)
+		note_order(o,
+			   pie_syscall3(__NR_madvise, o->start, o->end - o->start, MADV_WILLNEED));
+	else
+		note_order(o, -EINVAL);
+}
+
 static void ask_process(struct parasite_process *p)
 {
 	uint32_t v = 0;
@@ -119,6 +228,7 @@ static void ask_process(struct parasite_process *p)
 	note(p, __NR_clock_gettime,
 	     pie_syscall2(__NR_clock_gettime, CLOCK_BOOTTIME, &p->boottime_sec));
 	ask_timers(p);
+	read_signals(&p->orders, 0);
 	p->shm = pie_syscall3(__NR_shmat, p->shmid, 0, SHM_RDONLY);
 	note(p, __NR_shmat, p->shm);
 }
@@ -150,6 +260,8 @@ static void leave(struct parasite_slot *s, struct parasite_process *p)
 
 	if (p->shm > 0 && *(volatile uint32_t *)p->shm == PARASITE_KILL)
 		pie_syscall2(__NR_kill, pie_syscall0(__NR_getpid), SIGKILL);
+	if (s->host && p->orders.tagged)
+		set_signals(&p->orders, 0);
 	if (__atomic_add_fetch(&p->left, 1, __ATOMIC_ACQ_REL) == p->n_aimed && p->shm > 0)
 		pie_syscall1(__NR_shmdt, p->shm);
 	ended = is_ended(s);
@@ -169,6 +281,11 @@ __attribute__((used)) void parasite_main(struct parasite_slot *s)
 	ask_thread(s, p);
 	if (s->host)
 		ask_process(p);
-	pie_syscall0(PARASITE_MARKER);
+	for (;;) {
+		pie_syscall0(PARASITE_MARKER);
+		if (!s->host || !p->orders.order)
+			break;
+		obey(&p->orders);
+	}
 	leave(s, p);
 }

@@ -34,6 +34,50 @@ struct parasite_word {
 #define PARASITE_CODE 384 /* of one emitted way back */
 #define PARASITE_NSIG 64
 #define PARASITE_NTIMERS 1024
+#define PARASITE_NRUNS 4096
+#define PARASITE_VEC (256 * 1024)
+
+/* What the host thread can be told to do: it finds the order as its marker returns, carries it out,
+ * and makes the next marker call. */
+enum parasite_order {
+	PARASITE_NO_ORDER = 0, /* the marker returns because ckpt died: the way back */
+	PARASITE_TAG,          /* F_SETSIG of each listed descriptor: its tag */
+	PARASITE_READ,         /* F_GETSIG of each */
+	PARASITE_UNTAG,        /* F_SETSIG of each: what it was */
+	PARASITE_RESIDENT,     /* which pages of a range are in memory: mincore() */
+	PARASITE_FETCH,        /* have the swapped pages of a range read: MADV_WILLNEED */
+};
+
+/* A descriptor that may have its description in common with another one. */
+struct parasite_fd {
+	int32_t fd;  /* in */
+	int32_t was; /* its signal before any tag, or -errno */
+	int32_t tag; /* in */
+	int32_t is;  /* its signal when it was read, or -errno */
+};
+
+struct parasite_run {
+	uint64_t start, end;
+};
+
+/* Behind the slots, untouched until it is needed. */
+struct parasite_scratch {
+	struct parasite_run run[PARASITE_NRUNS];
+	uint8_t vec[PARASITE_VEC];
+};
+
+/* The order and its arguments: written and read by ckpt while the host is held at the marker. */
+struct parasite_orders {
+	uint32_t order;  /* enum parasite_order; cleared by the blob */
+	int32_t error;   /* -errno of the first call that failed */
+	uint32_t tagged; /* descriptors may bear tags: the way back takes them off */
+	uint32_t n_fds;
+	uint64_t fds;        /* address of struct parasite_fd */
+	uint64_t scratch;    /* address of struct parasite_scratch */
+	uint64_t start, end; /* PARASITE_RESIDENT moves start forward, to end if all was said */
+	uint32_t n_runs;
+	uint32_t pad;
+};
 
 struct parasite_timer {
 	int32_t id; /* in */
@@ -49,6 +93,7 @@ struct parasite_process {
 	uint64_t stub_leave; /* unmaps the area and restores the host's registers */
 	uint64_t area;
 	uint64_t query_sigs; /* bit n-1: ask for signal n's action */
+	struct parasite_orders orders;
 	uint32_t n_timers;
 	uint32_t pad;
 	/* out */

@@ -178,7 +178,19 @@ static int res_new(struct engine_dump *d, struct ck_err *err)
 	return 0;
 }
 
-int res_look(struct engine_dump *d, struct ck_err *err)
+/* What no kind takes: refused before anything is put into the job. */
+static int refuse_other(struct engine_dump *d, const struct engine_fd *fd, struct ck_err *err)
+{
+	struct res_file f = { .task = fd->task, .fd = fd->fd, .st = fd->st, .link = fd->link };
+	int r;
+
+	if (res_type_of(fd) != &res_type_other)
+		return 0;
+	r = res_type_other.look(d, &f, err);
+	return res_err_at_file(&f, err, r);
+}
+
+int res_list(struct engine_dump *d, struct ck_err *err)
 {
 	int r = res_new(d, err);
 
@@ -190,8 +202,19 @@ int res_look(struct engine_dump *d, struct ck_err *err)
 		r = t->zombie ? 0 : look_task(t, err);
 		if (r < 0)
 			return ck_err_at(err, r, ENGINE_TASK_FMT, ENGINE_TASK_ARG(t));
+		for (size_t k = 0; k < t->n_fds; k++) {
+			r = refuse_other(d, &t->fds[k], err);
+			if (r < 0)
+				return r;
+		}
 	}
-	r = res_share(d, err);
+	return res_share_list(d, err);
+}
+
+int res_look(struct engine_dump *d, struct ck_err *err)
+{
+	int r = res_share(d, err);
+
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < d->res->n_files; i++) {

@@ -6,7 +6,8 @@
  * with a file of its own and a row in table.c; docs/HOWTO-resource.md shows how to add one.
  *
  * Nothing here needs privilege, and nothing changes what the job has: files are reopened through
- * /proc/PID/fd, or looked at through pidfd_getfd() and closed again.
+ * /proc/PID/fd, or looked at through pidfd_getfd() and closed again. Only share.c has tags put on
+ * descriptions for a moment; engine/order.c says why that can't be noticed.
  */
 #ifndef CK_ENGINE_RES_RES_H
 #define CK_ENGINE_RES_RES_H
@@ -164,7 +165,9 @@ int res_file_peek(struct engine_dump *d, const struct res_file *f, int flags);
 /* What /proc/PID/fdinfo says of it; the caller frees *ret. */
 int res_fdinfo(const struct res_file *f, char **ret, size_t *ret_len, struct ck_err *err);
 
-/* share.c: makes one res_file per open file description, and gives every descriptor its id. */
+/* share.c: marks descriptors that may share a description; and, with the blob in, makes one
+ * res_file per open file description, and gives every descriptor its id. */
+int res_share_list(struct engine_dump *d, struct ck_err *err);
 int res_share(struct engine_dump *d, struct ck_err *err);
 
 /* name.c */

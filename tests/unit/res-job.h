@@ -180,21 +180,6 @@ static inline void job_start(const struct job *j)
 		usleep(1000);
 	}
 	ck_assert_int_eq(shared->step, 1);
-	for (int i = 0; i < j->n_tasks; i++)
-		kill(shared->pid[i], SIGSTOP);
-	for (int i = 0; i < j->n_tasks; i++) {
-		char c = 0;
-
-		for (int k = 0; k < 10000 && c != 'T'; k++) {
-			CK_AUTO(fd) int dir = proc_open_pid(shared->pid[i]);
-			struct proc_stat st;
-
-			ck_assert_int_eq(proc_read_stat(dir, &st, NULL), 0);
-			c = st.state;
-			usleep(100);
-		}
-		ck_assert_int_eq(c, 'T');
-	}
 }
 
 static inline void job_kill(const struct job *j)
@@ -208,62 +193,41 @@ static inline void job_kill(const struct job *j)
 
 /* ---- dump ---- */
 
-static inline struct engine_task *job_task(struct engine_task *parent, pid_t pid)
-{
-	struct engine_task *t = calloc(1, sizeof(*t));
-
-	ck_assert_ptr_nonnull(t);
-	t->parent = parent;
-	t->pid = t->ns_pid = pid;
-	t->dirfd = proc_open_pid(pid);
-	ck_assert_int_ge(t->dirfd, 0);
-	t->memfd = openat(t->dirfd, "mem", O_RDWR | O_CLOEXEC);
-	ck_assert_int_ge(t->memfd, 0);
-	ck_assert_int_eq(proc_read_stat(t->dirfd, &t->stat, &job_err), 0);
-	ck_assert_int_eq(proc_read_status(t->dirfd, &t->status, &job_err), 0);
-	ck_assert_int_eq(proc_read_smaps(t->dirfd, &t->maps, &job_err), 0);
-	t->ns_pgid = t->stat.pgrp;
-	t->ns_sid = t->stat.sid;
-	t->ns_ppid = t->stat.ppid;
-	return t;
-}
-
 struct job_dump {
 	struct engine_dump_opts opts;
 	struct engine_dump d;
 };
 
-static inline void job_look(const struct job *j, struct job_dump *jd)
+/* Stops the job and looks at it; the blob is in it afterwards if 0 is returned. */
+static inline int job_look(const struct job *j, struct job_dump *jd)
 {
+	sigset_t set;
+	int r;
+
 	memset(jd, 0, sizeof(*jd));
 	jd->opts.flags = j->dump_flags;
+	jd->opts.pid = shared->pid[0];
 	jd->d.opts = &jd->opts;
 	ckpt_needs__init(&jd->d.needs);
-	jd->d.tasks = calloc(JOB_TASKS, sizeof(*jd->d.tasks));
-	for (int i = 0; i < j->n_tasks; i++)
-		jd->d.tasks[i] = job_task(i ? jd->d.tasks[i - 1] : NULL, shared->pid[i]);
-	jd->d.n_tasks = (size_t)j->n_tasks;
+	sigemptyset(&set);
+	sigaddset(&set, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	r = engine_freeze(&jd->d, &job_err);
+	if (r == 0)
+		r = engine_look(&jd->d, &job_err);
+	if (r == 0)
+		r = res_list(&jd->d, &job_err);
+	if (r == 0)
+		r = engine_inject(&jd->d, &job_err);
+	ck_assert(r < 0 || jd->d.n_tasks == (size_t)j->n_tasks);
+	return r;
 }
 
 static inline void job_dump_done(struct job_dump *jd)
 {
+	engine_inject_done(&jd->d);
 	res_dump_done(&jd->d);
-	for (size_t i = 0; i < jd->d.n_tasks; i++) {
-		struct engine_task *t = jd->d.tasks[i];
-
-		for (size_t k = 0; k < t->n_fds; k++) {
-			free(t->fds[k].link);
-			proc_fdinfo_done(&t->fds[k].info);
-		}
-		free(t->fds);
-		free(t->map_file_ids);
-		proc_status_done(&t->status);
-		proc_maps_done(&t->maps);
-		close(t->memfd);
-		close(t->dirfd);
-		free(t);
-	}
-	free(jd->d.tasks);
+	engine_tasks_free(&jd->d);
 	for (size_t i = 0; i < jd->d.needs.n_paths; i++)
 		ckpt_need_path__free_unpacked(jd->d.needs.paths[i], NULL);
 	free(jd->d.needs.paths);
@@ -278,9 +242,10 @@ static inline int job_dump(const struct job *j, struct job_dump *jd)
 	int r;
 
 	job_start(j);
-	job_look(j, jd);
+	r = job_look(j, jd);
 	ck_assert_int_eq(image_writer_open(job_path("img"), &jd->d.images, &job_err), 0);
-	r = res_look(&jd->d, &job_err);
+	if (r == 0)
+		r = res_look(&jd->d, &job_err);
 	if (r == 0)
 		r = res_dump(&jd->d, &job_err);
 	if (r == 0) {

@@ -290,7 +290,7 @@ static const char *const refused_text[N_REFUSED] = {
 	"the master of a pseudo terminal",
 	"a lease on a file",
 	"a file of a process (/proc/",
-	"a mapping of a memfd",
+	"cannot dump this kind of memory",
 };
 
 static void refused_make(int task)

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Orders to the blob: what the host thread of a task does for us while everything is held. An order
+ * is written into the area, the marker call returns, the blob carries it out and makes the next
+ * marker call. If ckpt dies, whatever was begun is carried to its end, and the marker after it
+ * leads back.
+ *
+ * Tags are the only orders that change anything outside of the area: for a moment, the signal
+ * number (F_SETSIG) of open file descriptions is another one. They come off whatever happens:
+ *  - `tagged` is set in every task that will tag before any of them does. With it, the blob's own
+ *    way back takes the tags off, also where another task put them there.
+ *  - All tasks know what the number was before the first tag, and each restores it after its own
+ *    last tag: so the last change to a description is a restoration, in whatever order they come.
+ * Until then nobody can notice, but by asking F_GETSIG from outside of the job in these
+ * microseconds: engine/res/share.c tags only where no signal with that number can be sent.
+ */
+#include <errno.h>
+#include <stddef.h>
+#include <stdlib.h>
+
+#include "base/auto.h"
+#include "base/fd.h"
+#include "engine/dump.h"
+#include "engine/inject.h"
+
+static off_t orders_at(const struct engine_task *t)
+{
+	return (off_t)(t->inject->area + t->inject->process_off +
+		       offsetof(struct parasite_process, orders));
+}
+
+static int read_orders(const struct engine_task *t, struct parasite_orders *ret, struct ck_err *err)
+{
+	if (ck_pread_full(t->memfd, ret, sizeof(*ret), orders_at(t)) == (ssize_t)sizeof(*ret))
+		return 0;
+	return ck_fail(err, CK_ERR_SYS, -EIO, "cannot read the blob's answers");
+}
+
+static int write_at(const struct engine_task *t, const void *data, size_t len, off_t at,
+		    struct ck_err *err)
+{
+	int r = ck_pwrite_full(t->memfd, data, len, at);
+
+	return r < 0 ? ck_fail(err, CK_ERR_SYS, r, "cannot write into the blob's area") : 0;
+}
+
+/* *o goes in and comes back. Calls that failed in the task are for the caller to judge. */
+static int give_order(struct engine_task *t, struct parasite_orders *o, struct ck_err *err)
+{
+	int r = write_at(t, o, sizeof(*o), orders_at(t), err);
+
+	if (r == 0)
+		r = engine_run_to_marker(&t->threads[0], err);
+	return r < 0 ? r : read_orders(t, o, err);
+}
+
+/* ---- tags ---- */
+
+static off_t fds_at(const struct engine_task *t)
+{
+	return (off_t)(t->inject->area + t->inject->fds_off);
+}
+
+/* Between the table in the area and the task's descriptors. */
+static int table_in(const struct engine_task *t, struct parasite_fd *table, struct ck_err *err)
+{
+	size_t size = t->inject->n_fds * sizeof(*table);
+
+	if (ck_pread_full(t->memfd, table, size, fds_at(t)) == (ssize_t)size)
+		return 0;
+	return ck_fail(err, CK_ERR_SYS, -EIO, "cannot read the blob's answers");
+}
+
+int engine_tags_begin(struct engine_task *t, struct ck_err *err)
+{
+	CK_AUTO(free) struct parasite_fd *table = calloc(t->inject->n_fds, sizeof(*table));
+	uint32_t tagged = 1;
+	int r = table ? table_in(t, table, err)
+		      : ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot tag descriptors");
+
+	for (size_t i = 0, k = 0; r == 0 && i < t->n_fds; i++)
+		if (t->fds[i].unclear)
+			t->fds[i].sig = table[k++].was;
+	if (r < 0)
+		return r;
+	return write_at(t, &tagged, sizeof(tagged),
+			orders_at(t) + (off_t)offsetof(struct parasite_orders, tagged), err);
+}
+
+static int order_tags(struct engine_task *t, enum parasite_order order, struct ck_err *err)
+{
+	CK_AUTO(free) struct parasite_fd *table = calloc(t->inject->n_fds, sizeof(*table));
+	struct parasite_orders o;
+	int r = table ? table_in(t, table, err)
+		      : ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot tag descriptors");
+
+	for (size_t i = 0, k = 0; r == 0 && i < t->n_fds; i++)
+		if (t->fds[i].unclear)
+			table[k++].tag = t->fds[i].tag;
+	if (r == 0 && order == PARASITE_TAG)
+		r = write_at(t, table, t->inject->n_fds * sizeof(*table), fds_at(t), err);
+	if (r == 0)
+		r = read_orders(t, &o, err);
+	if (r < 0)
+		return r;
+	o.order = order;
+	r = give_order(t, &o, err);
+	if (r == 0 && o.error)
+		r = ck_fail(err, CK_ERR_SYS, o.error, "cannot tag the job's descriptors");
+	if (r == 0 && order == PARASITE_READ)
+		r = table_in(t, table, err);
+	for (size_t i = 0, k = 0; r == 0 && order == PARASITE_READ && i < t->n_fds; i++)
+		if (t->fds[i].unclear)
+			t->fds[i].tag = table[k++].is;
+	return r;
+}
+
+int engine_tags_put(struct engine_task *t, struct ck_err *err)
+{
+	return order_tags(t, PARASITE_TAG, err);
+}
+
+int engine_tags_read(struct engine_task *t, struct ck_err *err)
+{
+	return order_tags(t, PARASITE_READ, err);
+}
+
+int engine_tags_end(struct engine_task *t, struct ck_err *err)
+{
+	return order_tags(t, PARASITE_UNTAG, err);
+}
