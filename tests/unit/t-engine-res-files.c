@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Deleted files, mapped files, what is refused, what a host needs, and files that changed. */
-#include <sys/epoll.h>
+#include <sys/inotify.h>
 #include <sys/socket.h>
 #include <sys/sysmacros.h>
 
@@ -274,7 +274,7 @@ static int refused_kind;
 enum {
 	R_UNIX,
 	R_TCP,
-	R_EPOLL,
+	R_INOTIFY,
 	R_MEMFD,
 	R_PTMX,
 	R_LEASE,
@@ -285,7 +285,7 @@ enum {
 static const char *const refused_text[N_REFUSED] = {
 	"a Unix socket (socket:[",
 	"a TCP socket (socket:[",
-	"an epoll instance",
+	"an inotify instance",
 	"a memfd (/memfd:x (deleted))",
 	"the master of a pseudo terminal",
 	"a lease on a file",
@@ -302,8 +302,8 @@ static void refused_make(int task)
 		JOB_CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, sv) == 0);
 	else if (refused_kind == R_TCP)
 		JOB_CHECK(socket(AF_INET, SOCK_STREAM, 0) == 3);
-	else if (refused_kind == R_EPOLL)
-		JOB_CHECK(epoll_create1(0) == 3);
+	else if (refused_kind == R_INOTIFY)
+		JOB_CHECK(inotify_init1(0) == 3);
 	else if (refused_kind == R_MEMFD)
 		JOB_CHECK(memfd_create("x", 0) == 3);
 	else if (refused_kind == R_PTMX)
