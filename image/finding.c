@@ -70,15 +70,20 @@ SETTER(have);
 SETTER(evidence);
 SETTER(remedy);
 
+void finding_done(struct finding *f)
+{
+	free(f->subject);
+	free(f->need);
+	free(f->have);
+	free(f->evidence);
+	free(f->remedy);
+	memset(f, 0, sizeof(*f));
+}
+
 void findings_done(struct findings *f)
 {
-	for (size_t i = 0; i < f->n; i++) {
-		free(f->f[i].subject);
-		free(f->f[i].need);
-		free(f->f[i].have);
-		free(f->f[i].evidence);
-		free(f->f[i].remedy);
-	}
+	for (size_t i = 0; i < f->n; i++)
+		finding_done(&f->f[i]);
 	free(f->f);
 	memset(f, 0, sizeof(*f));
 }

@@ -84,6 +84,8 @@ void finding_have(struct finding *f, const char *fmt, ...) __attribute__((format
 void finding_evidence(struct finding *f, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 void finding_remedy(struct finding *f, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Frees the texts. */
+void finding_done(struct finding *f);
 void findings_done(struct findings *f);
 
 #endif

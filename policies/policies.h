@@ -157,4 +157,40 @@ int policy_check_profile(const struct image *img, const CkptFacts *host, const s
 int policy_check_broken(const char *dir, const struct ck_err *fault, const struct policy *p,
 			struct verdict *ret);
 
+/* ---- many hosts ---- */
+
+/* How well an image would do on a host: smaller is better, the first member that differs decides.
+ */
+struct policy_rank {
+	enum verdict_status status;
+	size_t refused, undecided, actions, degraded, deferred; /* findings */
+	size_t strange; /* 0: CPU and kernel are the source's; 1, 2: one or both are not */
+};
+void policy_rank(const struct verdict *v, struct policy_rank *ret);
+/* As for qsort(); 0 leaves it to the caller. */
+int policy_rank_compare(const struct policy_rank *a, const struct policy_rank *b);
+/* Drops the findings that are in order, for those who keep many verdicts. */
+void policy_verdict_trim(struct verdict *v);
+
+/* What ckpt itself can do on a host. */
+enum policy_ability {
+	POLICY_DUMP,
+	POLICY_RESTORE_IN_PLACE, /* pids chosen in the host's own pid namespace */
+	POLICY_RESTORE_BESIDE,   /* in fresh namespaces, where no pid is taken */
+	POLICY_N_ABILITIES,
+};
+struct policy_lack {
+	const char *fact, *meaning, *who, *since; /* of probe/facts.def */
+	CkptTristate value;                       /* no, or not known */
+	char *detail;                             /* what the probe saw, may be empty */
+};
+struct policy_readiness {
+	CkptTristate able[POLICY_N_ABILITIES];
+	struct policy_lack *lacks;
+	size_t n_lacks;
+};
+/* Pure. Everything that the host lacks, also what only makes things faster. -ENOMEM. */
+int policy_readiness(const CkptFacts *host, struct policy_readiness *ret);
+void policy_readiness_done(struct policy_readiness *r);
+
 #endif

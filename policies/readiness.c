@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * What ckpt itself can do on a host, whatever the job: from the host's facts alone, and pure. What
+ * a fact is needed for is what probe/facts.def says about it.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/auto.h"
+#include "policies/policies.h"
+#include "probe/probe.h"
+
+#define NO CKPT_TRISTATE__CKPT_NO
+#define YES CKPT_TRISTATE__CKPT_YES
+#define UNKNOWN CKPT_TRISTATE__CKPT_UNKNOWN
+
+static CkptTristate both(CkptTristate a, CkptTristate b)
+{
+	return a == NO || b == NO ? NO : a == YES && b == YES ? YES : UNKNOWN;
+}
+
+static CkptTristate either(CkptTristate a, CkptTristate b)
+{
+	return a == YES || b == YES ? YES : a == NO && b == NO ? NO : UNKNOWN;
+}
+
+static CkptTristate both_of(const CkptFacts *host, const char *a, const char *b)
+{
+	return both(probe_has(host, a, NULL), probe_has(host, b, NULL));
+}
+
+/* Is what among the comma-separated words of who? "dump, faster" needs nothing. */
+static bool needs(const char *who, const char *what)
+{
+	size_t len = strlen(what);
+
+	if (strstr(who, "faster"))
+		return false;
+	for (const char *p = who; p; p = strchr(p, ',') ? strchr(p, ',') + 2 : NULL)
+		if (!strncmp(p, what, len) && (!p[len] || p[len] == ','))
+			return true;
+	return false;
+}
+
+static int add(const CkptFacts *host, const struct probe_fact_info *f, struct policy_readiness *r)
+{
+	const char *detail;
+	CkptTristate v = probe_has(host, f->name, &detail);
+	struct policy_lack *lack = &r->lacks[r->n_lacks];
+
+	if (needs(f->who, "dump"))
+		r->able[POLICY_DUMP] = both(r->able[POLICY_DUMP], v);
+	if (needs(f->who, "restore")) {
+		r->able[POLICY_RESTORE_IN_PLACE] = both(r->able[POLICY_RESTORE_IN_PLACE], v);
+		r->able[POLICY_RESTORE_BESIDE] = both(r->able[POLICY_RESTORE_BESIDE], v);
+	}
+	if (v == YES)
+		return 0;
+	*lack = (struct policy_lack){ f->name, f->meaning, f->who, f->since, v, strdup(detail) };
+	if (!lack->detail)
+		return -ENOMEM;
+	r->n_lacks++;
+	return 0;
+}
+
+int policy_readiness(const CkptFacts *host, struct policy_readiness *ret)
+{
+	struct policy_readiness r = {
+		.able = {
+			[POLICY_DUMP] = YES,
+			[POLICY_RESTORE_IN_PLACE] = probe_has(host, "set_tid", NULL),
+			[POLICY_RESTORE_BESIDE] = either(both_of(host, "pidns", "pidns.set_tid"),
+							 both_of(host, "ns", "ns.set_tid")),
+		},
+		.lacks = calloc(PROBE_N_FACTS, sizeof(*r.lacks)),
+	};
+
+	if (!r.lacks)
+		return -ENOMEM;
+	for (size_t i = 0; i < PROBE_N_FACTS; i++) {
+		if (add(host, &probe_fact_infos[i], &r) < 0) {
+			policy_readiness_done(&r);
+			return -ENOMEM;
+		}
+	}
+	*ret = r;
+	return 0;
+}
+
+void policy_readiness_done(struct policy_readiness *r)
+{
+	for (size_t i = 0; i < r->n_lacks; i++)
+		free(r->lacks[i].detail);
+	free(r->lacks);
+	memset(r, 0, sizeof(*r));
+}
