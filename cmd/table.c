@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The only list of commands, options and exit statuses, with all that is said about them. */
+#include <stdint.h>
+
 #include "base/auto.h"
 #include "cmd/cmd.h"
 
@@ -43,6 +45,12 @@ static const struct cmd_option dump_options[] = {
 
 static const struct cmd_option help_options[] = {
 	{ "format", 0, "text|list|scdoc|bash", CMD_WORD, CMD_HIDDEN, "what to make of the table" },
+};
+
+static const struct cmd_option match_options[] = {
+	{ "image", 0, "DIR", CMD_DIR, CMD_REQUIRED, "the image; CRIU's are judged too" },
+	{ "format", 0, "text|json", CMD_WORD, 0, "how the list is written" },
+	POLICY_OPTIONS,
 };
 
 static const struct cmd_option probe_options[] = {
@@ -116,6 +124,32 @@ const struct cmd cmd_table[] = {
 		.operand_kind = CMD_COMMAND,
 		OPTIONS(help),
 		.run = cmd_help,
+	},
+	{
+		.name = "match",
+		.summary = "rank stored hosts by how well they would take an image",
+		.about = "Judges an image for the host of each profile, as ckpt check --host "
+			 "would, and "
+			 "lists the hosts, best first: those that can take it, then those that can "
+			 "once an action is allowed, undecided ones, and those that can't. Among "
+			 "equals the one with the fewest findings comes first, then the one with "
+			 "the "
+			 "CPU and kernel of the source, then the one that was named first.\n\n"
+			 "PROFILE is a file that ckpt probe wrote, a directory of NAME.json files, "
+			 "or, "
+			 "as @FILE or -, a list with a path per line, - being standard input. One "
+			 "that "
+			 "can't be read is told and left out. The exit status is what ckpt check "
+			 "would say on the best host.",
+		.operands = "PROFILE...",
+		.min_operands = 1,
+		.max_operands = SIZE_MAX,
+		.operand_kind = CMD_FILE,
+		OPTIONS(match),
+		.examples = "ckpt match --image snap pool/\n"
+			    "ckpt match --image snap --format json node1.json node2.json\n"
+			    "find /srv/pool -name '*.json' | ckpt match --image snap -\n",
+		.run = cmd_match,
 	},
 	{
 		.name = "policy",

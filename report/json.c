@@ -52,6 +52,11 @@ int report_json_text(struct json_object *o, const char *key, const char *s)
 	return s && s[0] ? report_json_add(o, key, text(s)) : 0;
 }
 
+int report_json_number(struct json_object *o, const char *key, size_t n)
+{
+	return report_json_add(o, key, json_object_new_uint64(n));
+}
+
 static struct json_object *finding_json(const struct finding *f)
 {
 	struct json_object *o = json_object_new_object();
@@ -162,6 +167,40 @@ static int verdict_json(struct json_object *o, const struct verdict *v, int exit
 	r = r ? r : report_json_host(o, "target", v->target_host, v->target_cpu, v->target_kernel);
 	r = r ? r : add_overrides(o, v);
 	return r ? r : report_json_findings(o, &v->findings);
+}
+
+int report_json_counts(struct json_object *o, const char *key, const struct report_counts *c)
+{
+	struct json_object *counts = json_object_new_object();
+	int r = counts ? 0 : -ENOMEM;
+
+	for (int i = 0; i < REPORT_N_VERDICTS && r == 0; i++)
+		r = report_json_number(counts, policy_verdict_name((enum verdict_status)i),
+				       c->of[i]);
+	if (r < 0) {
+		json_object_put(counts);
+		return r;
+	}
+	return report_json_add(o, key, counts);
+}
+
+int report_json_unread(struct json_object *o, const struct report_site *s)
+{
+	CK_AUTO(json) struct json_object *list = json_object_new_array();
+
+	if (!list)
+		return -ENOMEM;
+	for (size_t i = 0; i < s->n_unread; i++) {
+		struct json_object *one = json_object_new_object();
+
+		if (!one || report_json_text(one, "profile", s->unread[i].profile) < 0 ||
+		    report_json_text(one, "error", s->unread[i].error) < 0 ||
+		    json_object_array_add(list, one) < 0) {
+			json_object_put(one);
+			return -ENOMEM;
+		}
+	}
+	return report_json_add(o, "unread", json_object_get(list));
 }
 
 int report_json_print(FILE *out, struct json_object *o, struct ck_err *err)
