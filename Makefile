@@ -3,6 +3,7 @@
 # make check      set up, build, test     make dev     build and unit-test with ASan and UBSan
 # make lint       all static checks       make fmt     format as lint wants it
 # make man        the manual pages        make install PREFIX=/usr/local
+# make bench      speed, beside CRIU's with CRIU=path
 # V=1 shows commands, B=dir builds elsewhere, PREFIX= and DESTDIR= for install, DEV=1 as make dev.
 
 ifdef DEV
@@ -130,6 +131,9 @@ TEST_CFLAGS = -std=gnu17 -D_GNU_SOURCE $(WARN) -O2 -g -pthread $(DEPFLAGS)
 $(B)/tests/jobs/%: tests/jobs/%.c
 	$(call say,JOB,$@)
 	$(Q)mkdir -p $(@D) && $(CC) $(TEST_CFLAGS) -o $@ $< -lm -lrt
+$(B)/tests/bench/%: tests/bench/%.c
+	$(call say,JOB,$@)
+	$(Q)mkdir -p $(@D) && $(CC) $(TEST_CFLAGS) -o $@ $<
 $(B)/tests/tools/%: tests/tools/%.c
 	$(call say,TOOL,$@)
 	$(Q)mkdir -p $(@D) && $(CC) $(TEST_CFLAGS) -o $@ $<
@@ -176,11 +180,17 @@ check-long: deps-lint
 demo: deps
 	$(Q)$(MAKE) --no-print-directory jobs && tests/demo/run
 
+# Speed, beside CRIU's where CRIU= names its program; BENCH holds more arguments, --help lists them.
+.PHONY: bench
+bench: $(B)/ckpt $(B)/tests/bench/load
+	$(Q)tests/bench/run-bench $(if $(CRIU),--criu $(CRIU)) $(BENCH)
+
 # What is built with sanitizers, and quick to run.
 .PHONY: dev sanitized check-fuzz
 sanitized: $(B)/ckpt $(UNIT) $(REPLAYS)
 check-fuzz: $(REPLAYS)
 	$(Q)for f in $(FUZZ); do $(B)/tests/fuzz/replay-$$f tests/fuzz/corpus/$$f || exit 1; done
+
 dev:
 	$(Q)$(MAKE) --no-print-directory DEV=1 B=$(B)-dev sanitized check-unit check-fuzz
 
@@ -273,4 +283,4 @@ install: $(B)/ckpt man
 clean:
 	rm -rf $(B) $(B)-dev build-fuzz ckpt
 
--include $(LIB_OBJS:.o=.d) $(CMD_OBJS:.o=.d) $(UNIT:%=%.d) $(JOBS:%=%.d) $(TEST_TOOLS:%=%.d) $(PIES:%=$(B)/engine/pie/%.pie.d)
+-include $(LIB_OBJS:.o=.d) $(CMD_OBJS:.o=.d) $(UNIT:%=%.d) $(JOBS:%=%.d) $(TEST_TOOLS:%=%.d) $(B)/tests/bench/load.d $(PIES:%=$(B)/engine/pie/%.pie.d)
