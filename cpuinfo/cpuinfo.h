@@ -54,12 +54,16 @@ const CkptXsaveComponent *cpuinfo_component(const CkptCpuFacts *cpu, unsigned in
 /* The live CPU. The caller frees *ret with ckpt_cpu_facts__free_unpacked(*ret, NULL). */
 int cpuinfo_facts(CkptCpuFacts **ret, struct ck_err *err);
 /*
- * From leaves (and xcr0, if has_xcr0) alone: vendor, brand, family, model, stepping, xsave layout
- * and features, replacing nothing but what is empty. -ENOMEM.
+ * CPUID leaves as text, in AIDA64's form; those of the first logical processor. CK_ERR_CONFIG if it
+ * is no such text. Freed as above.
+ */
+int cpuinfo_parse(const char *text, size_t len, CkptCpuFacts **ret, struct ck_err *err);
+/*
+ * From leaves (and xcr0, if has_xcr0) alone: vendor, brand, codename, family, model, stepping,
+ * xsave layout, features and level, replacing nothing but what is empty. Without has_xcr0, what
+ * Linux would enable on such a CPU is inferred. -ENOMEM.
  */
 int cpuinfo_derive(CkptCpuFacts *cpu);
-/* libcpuid's word for a live CPU ("Sapphire Rapids"), or "" where it has none. */
-void cpuinfo_codename(char *buf, size_t size);
 
 /* The rules of this folder, ended by a row without an id. */
 extern const struct rule cpuinfo_rules[];

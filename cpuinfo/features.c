@@ -10,7 +10,7 @@
 
 #include "base/auto.h"
 #include "base/pb.h"
-#include "cpuinfo/cpuinfo.h"
+#include "cpuinfo/cpuinfo-internal.h"
 
 #define CPU_FEATURE(name_, leaf_, subleaf_, reg_, bit_, class_, xcr0_) \
 	{ .name = name_,                                               \
@@ -41,41 +41,31 @@ bool cpuinfo_has(const CkptCpuFacts *cpu, const char *name)
 	return false;
 }
 
-const char *cpuinfo_component_name(unsigned int bit)
-{
-	static const char *const names[] = {
-		[0] = "x87",
-		[1] = "SSE",
-		[2] = "AVX upper halves",
-		[3] = "MPX bounds",
-		[4] = "MPX configuration",
-		[5] = "AVX-512 opmask",
-		[6] = "AVX-512 upper halves (ZMM_Hi256)",
-		[7] = "AVX-512 high registers (Hi16_ZMM)",
-		[9] = "protection keys (PKRU)",
-		[17] = "AMX tile configuration",
-		[18] = "AMX tile data",
-		[19] = "APX registers",
-		[62] = "LWP",
-	};
-
-	return bit < CK_ARRAY_SIZE(names) && names[bit] ? names[bit] : "unnamed component";
-}
-
-const CkptXsaveComponent *cpuinfo_component(const CkptCpuFacts *cpu, unsigned int bit)
-{
-	for (size_t i = 0; i < cpu->n_xsave; i++)
-		if (cpu->xsave[i]->bit == bit)
-			return cpu->xsave[i];
-	return NULL;
-}
-
-static const CkptCpuidLeaf *find_leaf(const CkptCpuFacts *cpu, uint32_t leaf, uint32_t subleaf)
+const CkptCpuidLeaf *cpuinfo_leaf(const CkptCpuFacts *cpu, uint32_t leaf, uint32_t subleaf)
 {
 	for (size_t i = 0; i < cpu->n_leaves; i++)
 		if (cpu->leaves[i]->leaf == leaf && cpu->leaves[i]->subleaf == subleaf)
 			return cpu->leaves[i];
 	return NULL;
+}
+
+int cpuinfo_add_leaf(CkptCpuFacts *cpu, uint32_t leaf, uint32_t subleaf, const uint32_t regs[4])
+{
+	CkptCpuidLeaf *l = CK_PB_NEW(CkptCpuidLeaf, ckpt_cpuid_leaf);
+
+	if (!l)
+		return -ENOMEM;
+	l->leaf = leaf;
+	l->subleaf = subleaf;
+	l->eax = regs[0];
+	l->ebx = regs[1];
+	l->ecx = regs[2];
+	l->edx = regs[3];
+	if (ck_pb_append(&cpu->leaves, &cpu->n_leaves, l) < 0) {
+		free(l);
+		return -ENOMEM;
+	}
+	return 0;
 }
 
 static uint32_t reg_of(const CkptCpuidLeaf *l, enum cpuinfo_reg reg)
@@ -98,15 +88,33 @@ static int compare_names(const void *a, const void *b)
 	return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
+/*
+ * Is the bit set, for a job under Linux in 64-bit mode? Three bits tell about the system that read
+ * them instead: OSXSAVE and OSPKE, and on Intel SYSCALL, which shows in 64-bit mode only.
+ */
+static bool is_set(const CkptCpuFacts *cpu, const struct cpuinfo_feature *f, const CkptCpuidLeaf *l)
+{
+	bool inferred = cpu->has_xcr0_inferred && cpu->xcr0_inferred;
+	unsigned int bit = f->bit;
+
+	if (inferred && f->leaf == 1 && f->reg == CPUINFO_ECX && bit == 27)
+		bit = 26; /* XSAVE */
+	if (inferred && f->leaf == 7 && f->reg == CPUINFO_ECX && bit == 4)
+		bit = 3; /* PKU */
+	if (f->leaf == 0x80000001 && f->reg == CPUINFO_EDX && bit == 11)
+		return l->edx >> 11 & 1 || l->edx >> 29 & 1; /* LM: every such CPU has it */
+	return reg_of(l, f->reg) >> bit & 1;
+}
+
 static int derive_features(CkptCpuFacts *cpu)
 {
 	uint64_t xcr0 = cpu->has_xcr0 ? cpu->xcr0 : 0;
 
 	for (size_t i = 0; i < cpuinfo_n_features; i++) {
 		const struct cpuinfo_feature *f = &cpuinfo_features[i];
-		const CkptCpuidLeaf *l = find_leaf(cpu, f->leaf, f->subleaf);
+		const CkptCpuidLeaf *l = cpuinfo_leaf(cpu, f->leaf, f->subleaf);
 
-		if (!l || !(reg_of(l, f->reg) >> f->bit & 1) || (f->xcr0 & ~xcr0))
+		if (!l || !is_set(cpu, f, l) || (f->xcr0 & ~xcr0))
 			continue;
 		if (ck_pb_append_str(&cpu->features, &cpu->n_features, f->name) < 0)
 			return -ENOMEM;
@@ -116,35 +124,31 @@ static int derive_features(CkptCpuFacts *cpu)
 	return 0;
 }
 
-/* CPUID 0xD: sub-leaf n >= 2 is component n; ECX bit 0 marks those that only the kernel sees. */
-static int derive_xsave(CkptCpuFacts *cpu)
+/* System V ABI for x86-64, 3.1.1: each level has what the one before has. */
+static const struct {
+	const char *name, *needs[12];
+} levels[] = {
+	{ "x86-64", { "lm", "cmov", "cx8", "fpu", "fxsr", "mmx", "sse", "sse2" } },
+	{ "x86-64-v2", { "cx16", "lahf_lm", "popcnt", "pni", "sse4_1", "sse4_2", "ssse3" } },
+	{ "x86-64-v3", { "avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe", "xsave" } },
+	{ "x86-64-v4", { "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl" } },
+};
+
+static int derive_level(CkptCpuFacts *cpu)
 {
-	const CkptCpuidLeaf *main = find_leaf(cpu, 0xd, 0);
+	const char *level = NULL;
 
-	if (!main || !cpu->has_xcr0 || !cpu->xcr0)
+	for (size_t i = 0; i < CK_ARRAY_SIZE(levels); i++) {
+		for (const char *const *n = levels[i].needs; *n; n++)
+			if (!cpuinfo_has(cpu, *n))
+				goto out;
+		level = levels[i].name;
+	}
+out:
+	if (!level)
 		return 0;
-	if (!cpu->has_xsave_size) {
-		cpu->has_xsave_size = true;
-		cpu->xsave_size = main->ebx;
-	}
-	for (unsigned int bit = 2; bit < 63; bit++) {
-		const CkptCpuidLeaf *l = find_leaf(cpu, 0xd, bit);
-		CkptXsaveComponent *c;
-
-		if (!(cpu->xcr0 >> bit & 1) || !l || !l->eax || (l->ecx & 1))
-			continue;
-		c = CK_PB_NEW(CkptXsaveComponent, ckpt_xsave_component);
-		if (!c)
-			return -ENOMEM;
-		c->bit = bit;
-		c->size = l->eax;
-		c->offset = l->ebx;
-		if (ck_pb_append(&cpu->xsave, &cpu->n_xsave, c) < 0) {
-			free(c);
-			return -ENOMEM;
-		}
-	}
-	return 0;
+	cpu->level = strdup(level);
+	return cpu->level ? 0 : -ENOMEM;
 }
 
 /* Registers of a name leaf as text, without the blanks around it. */
@@ -170,7 +174,7 @@ static int set_text(char **ret, const uint32_t *words, size_t n)
 
 static int derive_names(CkptCpuFacts *cpu)
 {
-	const CkptCpuidLeaf *l = find_leaf(cpu, 0, 0);
+	const CkptCpuidLeaf *l = cpuinfo_leaf(cpu, 0, 0);
 	uint32_t words[12];
 	size_t n = 0;
 
@@ -181,7 +185,7 @@ static int derive_names(CkptCpuFacts *cpu)
 			return -ENOMEM;
 	}
 	for (uint32_t i = 0; i < 3; i++) {
-		l = find_leaf(cpu, 0x80000002 + i, 0);
+		l = cpuinfo_leaf(cpu, 0x80000002 + i, 0);
 		if (!l)
 			return 0;
 		words[n++] = l->eax;
@@ -195,7 +199,7 @@ static int derive_names(CkptCpuFacts *cpu)
 /* CPUID 1 EAX, as Intel and AMD agree on it for families 6 and 15. */
 static void derive_model(CkptCpuFacts *cpu)
 {
-	const CkptCpuidLeaf *l = find_leaf(cpu, 1, 0);
+	const CkptCpuidLeaf *l = cpuinfo_leaf(cpu, 1, 0);
 	uint32_t family, model;
 
 	if (!l || cpu->has_family)
@@ -218,8 +222,10 @@ int cpuinfo_derive(CkptCpuFacts *cpu)
 
 	derive_model(cpu);
 	if (r == 0 && !cpu->n_xsave)
-		r = derive_xsave(cpu);
+		r = cpuinfo_derive_xsave(cpu);
 	if (r == 0 && !cpu->n_features)
 		r = derive_features(cpu);
-	return r;
+	if (r == 0 && !cpu->level)
+		r = derive_level(cpu);
+	return r < 0 ? r : cpuinfo_derive_codename(cpu);
 }

@@ -263,3 +263,23 @@ int probe_facts(CkptFacts **ret, struct ck_err *err)
 	*ret = ck_take_ptr(&facts);
 	return 0;
 }
+
+int probe_facts_of_cpu(CkptCpuFacts *cpu, CkptFacts **ret, struct ck_err *err)
+{
+	CK_AUTO(facts) CkptFacts *facts = CK_PB_NEW(CkptFacts, ckpt_facts);
+
+	if (facts) {
+		facts->cpu = cpu;
+		facts->version = 1;
+		facts->kernel = CK_PB_NEW(CkptKernelFacts, ckpt_kernel_facts);
+		facts->priv = CK_PB_NEW(CkptPrivFacts, ckpt_priv_facts);
+	} else {
+		ckpt_cpu_facts__free_unpacked(cpu, NULL);
+	}
+	if (facts && facts->kernel)
+		facts->kernel->release = strdup("");
+	if (!facts || !facts->kernel || !facts->priv || !facts->kernel->release)
+		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot describe a host");
+	*ret = ck_take_ptr(&facts);
+	return 0;
+}

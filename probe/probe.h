@@ -52,6 +52,8 @@ extern const char *const probe_momentary[];
 /* The whole live host, CPU included; no paths and no pids. Takes some 10 ms. The caller frees *ret
  * with ckpt_facts__free_unpacked(*ret, NULL). Call it before stopping anybody. */
 int probe_facts(CkptFacts **ret, struct ck_err *err);
+/* A host of which nothing is known but its CPU, which becomes part of *ret, or is freed. */
+int probe_facts_of_cpu(CkptCpuFacts *cpu, CkptFacts **ret, struct ck_err *err);
 /*
  * Adds to facts->pids which of n numbers (of tasks, process groups or sessions) are taken in our
  * pid namespace, and by whom. 0 or -ENOMEM.

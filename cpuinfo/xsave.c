@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Where the register state of a thread lies in memory, from CPUID leaf 0xD alone: its sub-leaf 0
+ * tells what there is, sub-leaf n >= 2 the size and the place of component n. Pure.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/auto.h"
+#include "base/pb.h"
+#include "cpuinfo/cpuinfo-internal.h"
+
+#define BIT(n) (UINT64_C(1) << (n))
+/* Linux arch/x86/kernel/fpu/xstate.c, XFEATURE_MASK_USER_SUPPORTED; AMX since v5.16, APX since
+ * v6.16. */
+#define LINUX_ENABLES (0xff | BIT(9) | BIT(17) | BIT(18) | BIT(19))
+
+enum {
+	BASE = 576,         /* bytes before the first component: x87, SSE and the header */
+	FIRST = 2,          /* components 0 and 1 lie in the legacy area */
+	IS_SUPERVISOR = 1,  /* ECX: the kernel's own */
+	IS_ALIGNED = 2,     /* ECX: to 64 bytes in the compacted format */
+	XSAVE_BIT = 26,     /* leaf 1, ECX */
+	MAX_AREA = 1 << 20, /* bytes; more is nonsense */
+};
+
+const char *cpuinfo_component_name(unsigned int bit)
+{
+	static const char *const names[] = {
+		[0] = "x87",
+		[1] = "SSE",
+		[2] = "AVX upper halves",
+		[3] = "MPX bounds",
+		[4] = "MPX configuration",
+		[5] = "AVX-512 opmask",
+		[6] = "AVX-512 upper halves (ZMM_Hi256)",
+		[7] = "AVX-512 high registers (Hi16_ZMM)",
+		[9] = "protection keys (PKRU)",
+		[17] = "AMX tile configuration",
+		[18] = "AMX tile data",
+		[19] = "APX registers",
+		[62] = "LWP",
+	};
+
+	return bit < CK_ARRAY_SIZE(names) && names[bit] ? names[bit] : "unnamed component";
+}
+
+const CkptXsaveComponent *cpuinfo_component(const CkptCpuFacts *cpu, unsigned int bit)
+{
+	for (size_t i = 0; i < cpu->n_xsave; i++)
+		if (cpu->xsave[i]->bit == bit)
+			return cpu->xsave[i];
+	return NULL;
+}
+
+/*
+ * XCR0 is not part of CPUID. Whoever read the leaves ran some operating system, which may have left
+ * components off (leaf 0xD, EBX); on such a CPU Linux turns on all it knows.
+ */
+static void infer_xcr0(CkptCpuFacts *cpu, const CkptCpuidLeaf *d)
+{
+	const CkptCpuidLeaf *one = cpuinfo_leaf(cpu, 1, 0);
+
+	if (cpu->has_xcr0 || !one || !(one->ecx >> XSAVE_BIT & 1))
+		return;
+	cpu->has_xcr0 = cpu->has_xcr0_inferred = cpu->xcr0_inferred = true;
+	cpu->xcr0 = ((uint64_t)d->edx << 32 | d->eax) & LINUX_ENABLES;
+}
+
+static int add_component(CkptCpuFacts *cpu, unsigned int bit, const CkptCpuidLeaf *l)
+{
+	CkptXsaveComponent *c = CK_PB_NEW(CkptXsaveComponent, ckpt_xsave_component);
+
+	if (!c)
+		return -ENOMEM;
+	c->bit = bit;
+	c->size = l->eax;
+	c->offset = l->ebx;
+	c->has_aligned = true;
+	c->aligned = (l->ecx & IS_ALIGNED) != 0;
+	if (ck_pb_append(&cpu->xsave, &cpu->n_xsave, c) < 0) {
+		free(c);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+/* Sizes of both formats, from the components. Those that a leaf is missing for leave them unknown.
+ */
+static void measure(CkptCpuFacts *cpu, bool complete)
+{
+	uint64_t end = BASE, compacted = BASE;
+
+	for (size_t i = 0; i < cpu->n_xsave; i++) {
+		CkptXsaveComponent *c = cpu->xsave[i];
+
+		if ((uint64_t)c->offset + c->size > end)
+			end = (uint64_t)c->offset + c->size;
+		if (c->aligned)
+			compacted = (compacted + 63) & ~UINT64_C(63);
+		if (complete && compacted < MAX_AREA) {
+			c->has_compacted = true;
+			c->compacted = (uint32_t)compacted;
+		}
+		compacted += c->size;
+	}
+	if (!complete || end > MAX_AREA || compacted > MAX_AREA)
+		return;
+	cpu->has_xsave_compacted = true;
+	cpu->xsave_compacted = (uint32_t)compacted;
+	if (!cpu->has_xsave_size) {
+		cpu->has_xsave_size = true;
+		cpu->xsave_size = (uint32_t)end;
+	}
+}
+
+int cpuinfo_derive_xsave(CkptCpuFacts *cpu)
+{
+	const CkptCpuidLeaf *d = cpuinfo_leaf(cpu, 0xd, 0);
+	bool complete = true;
+
+	if (!d)
+		return 0;
+	infer_xcr0(cpu, d);
+	if (!cpu->has_xcr0 || !cpu->xcr0)
+		return 0;
+	if (!cpu->has_xsave_size && !cpu->xcr0_inferred) {
+		cpu->has_xsave_size = true;
+		cpu->xsave_size = d->ebx;
+	}
+	for (unsigned int bit = FIRST; bit < 63; bit++) {
+		const CkptCpuidLeaf *l = cpuinfo_leaf(cpu, 0xd, bit);
+
+		if (!(cpu->xcr0 & BIT(bit)))
+			continue;
+		if (!l || !l->eax) {
+			complete = false;
+			continue;
+		}
+		if (l->ecx & IS_SUPERVISOR)
+			continue;
+		if (add_component(cpu, bit, l) < 0)
+			return -ENOMEM;
+	}
+	measure(cpu, complete);
+	return 0;
+}
