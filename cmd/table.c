@@ -56,6 +56,11 @@ static const struct cmd_option match_options[] = {
 static const struct cmd_option probe_options[] = {
 	{ "output", 'o', "FILE", CMD_FILE, 0,
 	  "write a profile for ckpt check --host; it is there as a whole or not at all" },
+	{ "for", 0, "IMAGE", CMD_DIR, 0,
+	  "answer also what this image asks: its files, directories and pids, as this user finds "
+	  "them" },
+	{ "from-cpuid", 0, "FILE", CMD_FILE, 0,
+	  "the CPU of another host instead of this one, from CPUID leaves in AIDA64's text form" },
 };
 
 static const struct cmd_option restore_options[] = {
@@ -176,7 +181,8 @@ const struct cmd cmd_table[] = {
 			 "this "
 			 "host elsewhere.",
 		OPTIONS(probe),
-		.examples = "ckpt probe -o node7.json\n",
+		.examples = "ckpt probe -o node7.json\n"
+			    "ckpt probe --for snap -o node7.json\n",
 		.run = cmd_probe,
 	},
 	{

@@ -12,7 +12,7 @@ int cpuinfo_add_leaf(CkptCpuFacts *cpu, uint32_t leaf, uint32_t subleaf, const u
 
 /* cpuinfo/xsave.c: xcr0 (where it isn't known), the components and the sizes. -ENOMEM. */
 int cpuinfo_derive_xsave(CkptCpuFacts *cpu);
-/* cpuinfo/codename.c: codename, where libcpuid has one and there is none yet. -ENOMEM. */
+/* cpuinfo/codename.c: codename, where the table has one and there is none yet. -ENOMEM. */
 int cpuinfo_derive_codename(CkptCpuFacts *cpu);
 
 #endif

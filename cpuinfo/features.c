@@ -196,7 +196,7 @@ static int derive_names(CkptCpuFacts *cpu)
 	return cpu->brand ? 0 : set_text(&cpu->brand, words, n);
 }
 
-/* CPUID 1 EAX, as Intel and AMD agree on it for families 6 and 15. */
+/* CPUID 1 EAX, as Linux arch/x86/lib/cpu.c reads it. */
 static void derive_model(CkptCpuFacts *cpu)
 {
 	const CkptCpuidLeaf *l = cpuinfo_leaf(cpu, 1, 0);
@@ -206,7 +206,7 @@ static void derive_model(CkptCpuFacts *cpu)
 		return;
 	family = l->eax >> 8 & 0xf;
 	model = l->eax >> 4 & 0xf;
-	if (family == 6 || family == 15)
+	if (family >= 6)
 		model += (l->eax >> 16 & 0xf) << 4;
 	if (family == 15)
 		family += l->eax >> 20 & 0xff;

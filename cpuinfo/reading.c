@@ -102,6 +102,43 @@ static int parse(struct cursor *text, CkptCpuFacts *cpu, size_t *ret_line)
 	return 0;
 }
 
+static bool same_regs(const CkptCpuidLeaf *a, const CkptCpuidLeaf *b)
+{
+	/* The x2APIC id differs between processors. */
+	bool own = a->leaf == 0xb || a->leaf == 0x1f || a->leaf == 0x80000026;
+
+	return a->eax == b->eax && a->ebx == b->ebx && a->ecx == b->ecx &&
+	       (own || a->edx == b->edx);
+}
+
+/*
+ * Some tools went on counting where the next processor's sub-leaves began: a sub-leaf that looks
+ * like sub-leaf 0 is one of those, and so are all after it. Left in, leaf 0xD would tell of XSAVEC
+ * on CPUs that have none.
+ */
+static void drop_wrapped(CkptCpuFacts *cpu)
+{
+	const CkptCpuidLeaf *first = NULL;
+	bool wrapped = false;
+	size_t kept = 0;
+
+	for (size_t i = 0; i < cpu->n_leaves; i++) {
+		CkptCpuidLeaf *l = cpu->leaves[i];
+
+		if (!first || first->leaf != l->leaf) {
+			first = l;
+			wrapped = false;
+		} else if (!first->subleaf && (l->eax | l->ebx) && same_regs(first, l)) {
+			wrapped = true;
+		}
+		if (wrapped)
+			ckpt_cpuid_leaf__free_unpacked(l, NULL);
+		else
+			cpu->leaves[kept++] = l;
+	}
+	cpu->n_leaves = kept;
+}
+
 static int describe(CkptCpuFacts *cpu)
 {
 	const CkptCpuidLeaf *ext = cpuinfo_leaf(cpu, 0x80000001, 0);
@@ -133,6 +170,7 @@ int cpuinfo_parse(const char *text, size_t len, CkptCpuFacts **ret, struct ck_er
 		ck_err_hint(err, r, "lines look like \"CPUID 00000001: eax-ebx-ecx-edx [SL 00]\"");
 		return r;
 	}
+	drop_wrapped(cpu);
 	if (describe(cpu) < 0)
 		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot read CPUID leaves");
 	*ret = ck_take_ptr(&cpu);

@@ -177,6 +177,19 @@ int policy_case_judge(const struct policy_case *c, const CkptFacts *host, const 
 	return judge(c, host, false, p, ret, err);
 }
 
+int policy_look(const CkptNeeds *needs, CkptFacts **ret, struct ck_err *err)
+{
+	CK_AUTO(facts) CkptFacts *host = NULL;
+	int r = probe_facts(&host, err);
+
+	if (r < 0)
+		return r;
+	if (fsmap_look(needs, host) < 0 || look_pids(needs, host) < 0)
+		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot look at this host");
+	*ret = ck_take_ptr(&host);
+	return 0;
+}
+
 int policy_check_live(const struct image *img, const struct policy *p, struct verdict *ret,
 		      struct ck_err *err)
 {
@@ -185,12 +198,8 @@ int policy_check_live(const struct image *img, const struct policy *p, struct ve
 	int r = policy_case_read(img, &c, err);
 
 	if (r == 0)
-		r = probe_facts(&host, err);
-	if (r < 0)
-		return r;
-	if (fsmap_look(c.needs, host) < 0 || look_pids(c.needs, host) < 0)
-		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot look at this host");
-	return judge(&c, host, true, p, ret, err);
+		r = policy_look(c.needs, &host, err);
+	return r < 0 ? r : judge(&c, host, true, p, ret, err);
 }
 
 int policy_check_profile(const struct image *img, const CkptFacts *host, const struct policy *p,

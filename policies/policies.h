@@ -143,6 +143,9 @@ static inline void ck_auto_case(struct policy_case *c)
 /* Pure: for a stored host profile. */
 int policy_case_judge(const struct policy_case *c, const CkptFacts *host, const struct policy *p,
 		      struct verdict *ret, struct ck_err *err);
+/* This host as it is now, with the answers to what an image asks: its paths, its pids. Freed with
+ * ckpt_facts__free_unpacked(). */
+int policy_look(const CkptNeeds *needs, CkptFacts **ret, struct ck_err *err);
 /* Looks at this host as it is now, and judges. Takes some ten milliseconds. A verdict against it is
  * no error: 0 with *ret filled. */
 int policy_check_live(const struct image *img, const struct policy *p, struct verdict *ret,

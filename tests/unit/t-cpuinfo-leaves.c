@@ -131,7 +131,7 @@ START_TEST(live_agrees_with_kernel)
 		"avx512f", "avx512bw", "adx",    "avx512vl", "pclmulqdq",
 	};
 	CK_AUTO(free) char *text = NULL;
-	CkptCpuFacts *cpu = NULL;
+	CkptCpuFacts *cpu = NULL, *again = NULL;
 	char *flags, *end;
 
 	ck_assert_int_ge(ck_read_file_at(-1, "/proc/cpuinfo", 1 << 24, &text, NULL), 0);
@@ -153,6 +153,29 @@ START_TEST(live_agrees_with_kernel)
 		ck_assert_int_lt(strcmp(cpu->features[i - 1], cpu->features[i]), 0);
 	if (cpu->has_xcr0)
 		ck_assert_uint_eq(cpu->xcr0 & 3, 3);
+	ck_assert(!cpu->xcr0_inferred);
+	ck_assert_str_eq(cpu->level, strstr(flags, " avx512vl ") ? "x86-64-v4"
+				     : strstr(flags, " bmi2 ")   ? "x86-64-v3"
+				     : strstr(flags, " sse4_2 ") ? "x86-64-v2"
+								 : "x86-64");
+	/* Read twice, on whatever processor: the same. */
+	ck_assert_int_eq(cpuinfo_facts(&again, NULL), 0);
+	ck_assert_uint_eq(cpu->n_leaves, again->n_leaves);
+	for (size_t i = 0; i < cpu->n_leaves; i++) {
+		const CkptCpuidLeaf *a = cpu->leaves[i], *b = again->leaves[i];
+
+		ck_assert_msg(a->leaf == b->leaf && a->subleaf == b->subleaf && a->eax == b->eax &&
+				      a->ebx == b->ebx && a->ecx == b->ecx && a->edx == b->edx,
+			      "leaf %#x, %u", a->leaf, a->subleaf);
+	}
+	if (cpu->has_xsave_size && cpuinfo_has(cpu, "xsavec")) {
+		uint32_t size[4];
+
+		__cpuid_count(0xd, 0, size[0], size[1], size[2], size[3]);
+		ck_assert_uint_eq(cpu->xsave_size, size[1]);
+		ck_assert_uint_le(cpu->xsave_compacted, cpu->xsave_size);
+	}
+	ckpt_cpu_facts__free_unpacked(again, NULL);
 	if (cpuinfo_has(cpu, "avx"))
 		ck_assert_uint_eq(cpuinfo_component(cpu, 2)->offset, 576);
 	ckpt_cpu_facts__free_unpacked(cpu, NULL);
