@@ -7,12 +7,13 @@
 #include "base/pb.h"
 #include "probe/probe-internal.h"
 
-#define FACT(id, name_, section_, since_, commit_, meaning_, who_) \
-	[PROBE_##id] = { .name = name_,                            \
-			 .section = PROBE_##section_,              \
-			 .since = since_,                          \
-			 .commit = commit_,                        \
-			 .meaning = meaning_,                      \
+#define FACT(id, name_, section_, since_, commit_, how_, meaning_, who_) \
+	[PROBE_##id] = { .name = name_,                                  \
+			 .section = PROBE_##section_,                    \
+			 .since = since_,                                \
+			 .commit = commit_,                              \
+			 .how = how_,                                    \
+			 .meaning = meaning_,                            \
 			 .who = who_ },
 const struct probe_fact_info probe_fact_infos[PROBE_N_FACTS] = {
 #include "probe/facts.def"

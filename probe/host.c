@@ -7,9 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
-#include <sys/capability.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -61,10 +59,12 @@ static int run_experiments(CkptFacts *facts)
 		return -errno;
 	for (int i = 0; i < PROBE_N_FACTS; i++)
 		probe_unknown(p, (enum probe_fact)i, "the experiment did not end");
-	probe_in_child(probe_kernel, p);
+	probe_in_child(probe_calls, p);
 	probe_in_child(probe_other_task, p);
 	probe_in_child(probe_in_place, p);
 	probe_namespaces(p);
+	facts->priv->has_ns_cap_eff = p->has_ns_cap_eff;
+	facts->priv->ns_cap_eff = p->ns_cap_eff;
 	r = add_answers(facts, p);
 	munmap(p, sizeof(*p));
 	return r;
@@ -144,45 +144,6 @@ static int kernel_facts(CkptFacts *facts, const struct utsname *u)
 	return vdso_facts(k);
 }
 
-static void capabilities(CkptPrivFacts *p)
-{
-	cap_t caps = cap_get_proc();
-	cap_flag_value_t v;
-
-	if (!caps)
-		return;
-	p->has_cap_eff = p->has_cap_bnd = true;
-	for (int c = 0; c < cap_max_bits() && c < 64; c++) {
-		if (cap_get_flag(caps, c, CAP_EFFECTIVE, &v) == 0 && v == CAP_SET)
-			p->cap_eff |= UINT64_C(1) << c;
-		if (cap_get_bound(c) == CAP_SET)
-			p->cap_bnd |= UINT64_C(1) << c;
-	}
-	cap_free(caps);
-}
-
-static void priv_facts(CkptFacts *facts)
-{
-	CK_AUTO(fd) int self = open("/proc/self", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	CK_AUTO(proc_status) struct proc_status status = { 0 };
-	CkptPrivFacts *p = facts->priv;
-	struct rlimit limit;
-
-	p->has_uid = p->has_gid = true;
-	p->uid = geteuid();
-	p->gid = getegid();
-	capabilities(p);
-	if (self >= 0 && proc_read_status(self, &status, NULL) == 0) {
-		p->has_seccomp = p->has_no_new_privs = true;
-		p->seccomp = (uint32_t)status.seccomp;
-		p->no_new_privs = status.no_new_privs;
-	}
-	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-		p->has_nofile_hard = true;
-		p->nofile_hard = limit.rlim_max;
-	}
-}
-
 static int add_mount(CkptFacts *facts, const struct proc_mount *m)
 {
 	CkptMount *c = CK_PB_NEW(CkptMount, ckpt_mount);
@@ -241,8 +202,9 @@ static int fill(CkptFacts *facts, struct ck_err *err)
 		r = kernel_facts(facts, &u);
 	if (r < 0)
 		return r;
-	priv_facts(facts);
-	r = run_experiments(facts);
+	r = probe_privileges(facts);
+	if (r == 0)
+		r = run_experiments(facts);
 	if (r == 0)
 		r = probe_memory(facts);
 	if (r == 0)

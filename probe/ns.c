@@ -131,11 +131,33 @@ static const struct place places[] = {
 	{ CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS, PROBE_NS, PROBE_NS_SET_TID, PROBE_NS_PROC },
 };
 
+static const struct {
+	int flag;
+	enum probe_fact fact;
+} others[] = {
+	{ CLONE_NEWUTS, PROBE_NS_UTS },
+	{ CLONE_NEWIPC, PROBE_NS_IPC },
+	{ CLONE_NEWCGROUP, PROBE_NS_CGROUP },
+	{ CLONE_NEWNET, PROBE_NS_NET },
+};
+
+/* Some hosts let everybody make a user namespace, but give no capabilities in it (AppArmor). */
+static void note_capabilities(struct probe_answers *p)
+{
+	CkptPrivFacts f = CKPT_PRIV_FACTS__INIT;
+
+	probe_capabilities(&f);
+	p->ns_cap_eff = f.cap_eff;
+	p->has_ns_cap_eff = f.has_cap_eff;
+}
+
 /* The first task of the new pid namespace. */
 static void inside(struct probe_answers *p, const struct place *place)
 {
 	int r;
 
+	if (place->flags & CLONE_NEWUSER)
+		note_capabilities(p);
 	try_set_tid(p, place->set_tid, 4711);
 	if (place->flags & CLONE_NEWUSER)
 		try_exe(p, PROBE_NS_EXE);
@@ -143,8 +165,12 @@ static void inside(struct probe_answers *p, const struct place *place)
 	if (r == 0)
 		r = mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
 	probe_result(p, place->proc, r, "mount proc");
-	if (place->flags & CLONE_NEWUSER)
-		try_time(p, PROBE_NS_TIME);
+	if (!(place->flags & CLONE_NEWUSER))
+		return;
+	try_time(p, PROBE_NS_TIME);
+	for (size_t i = 0; i < CK_ARRAY_SIZE(others); i++)
+		probe_result(p, others[i].fact, unshare(others[i].flag), "unshare");
+	probe_tcp_repair(p, PROBE_NS_TCP_REPAIR);
 }
 
 static void child_of_namespaces(struct probe_answers *p, const struct place *place, int go)
@@ -159,6 +185,11 @@ static void child_of_namespaces(struct probe_answers *p, const struct place *pla
 	_exit(0);
 }
 
+static const enum probe_fact dependent[] = {
+	PROBE_NS_EXE, PROBE_NS_TIME,   PROBE_NS_UTS,        PROBE_NS_IPC,
+	PROBE_NS_NET, PROBE_NS_CGROUP, PROBE_NS_TCP_REPAIR,
+};
+
 static void try_place(struct probe_answers *p, const struct place *place)
 {
 	CK_AUTO(fd) int rd = -EBADF;
@@ -168,6 +199,8 @@ static void try_place(struct probe_answers *p, const struct place *place)
 
 	probe_unknown(p, place->set_tid, "not tried, without the namespace");
 	probe_unknown(p, place->proc, "not tried, without the namespace");
+	for (size_t i = 0; i < CK_ARRAY_SIZE(dependent) && place->flags & CLONE_NEWUSER; i++)
+		probe_unknown(p, dependent[i], "not tried, without the namespace");
 	if (pipe2(pipefd, O_CLOEXEC) < 0)
 		return;
 	rd = pipefd[0];

@@ -14,6 +14,8 @@ struct probe_answer {
 
 struct probe_answers {
 	struct probe_answer a[PROBE_N_FACTS];
+	bool has_ns_cap_eff;
+	uint64_t ns_cap_eff; /* in a new user namespace */
 };
 
 void probe_yes(struct probe_answers *p, enum probe_fact f);
@@ -23,6 +25,9 @@ void probe_unknown(struct probe_answers *p, enum probe_fact f, const char *why);
 /* YES if r >= 0, else as probe_no() with errno. */
 void probe_result(struct probe_answers *p, enum probe_fact f, long r, const char *what);
 
+/* TCP_REPAIR on a socket of this network namespace. */
+void probe_tcp_repair(struct probe_answers *p, enum probe_fact f);
+
 /* Arguments for PR_SET_MM_MAP that leave our own (or a forked child's) layout as it is. */
 struct prctl_mm_map;
 int probe_own_mm_map(struct prctl_mm_map *ret);
@@ -30,12 +35,17 @@ int probe_own_mm_map(struct prctl_mm_map *ret);
 /* Runs fn in a forked child and waits for it; a child that hangs is killed after some seconds. */
 void probe_in_child(void (*fn)(struct probe_answers *p), struct probe_answers *p);
 
+void probe_calls(struct probe_answers *p);      /* probe/calls.c, and probe_kernel() */
 void probe_kernel(struct probe_answers *p);     /* probe/kernel.c */
 void probe_other_task(struct probe_answers *p); /* probe/ptrace.c */
 void probe_namespaces(struct probe_answers *p); /* probe/ns.c */
 void probe_in_place(struct probe_answers *p);   /* probe/ns.c */
 
 int probe_mark_momentary(CkptFacts *facts); /* probe/facts.c; -ENOMEM */
+
+/* probe/priv.c */
+void probe_capabilities(CkptPrivFacts *p); /* the four sets */
+int probe_privileges(CkptFacts *facts);
 
 /* probe/memory.c */
 int probe_memory(CkptFacts *facts);

@@ -19,7 +19,7 @@ struct ck_err;
 
 /* The features of probe/facts.def. */
 enum probe_fact {
-#define FACT(id, name, section, since, commit, meaning, who) PROBE_##id,
+#define FACT(id, name, section, since, commit, how, meaning, who) PROBE_##id,
 #include "probe/facts.def"
 #undef FACT
 	PROBE_N_FACTS,
@@ -34,6 +34,7 @@ struct probe_fact_info {
 	const char *name; /* stable; what CkptNeedFeature and host profiles say */
 	enum probe_section section;
 	const char *since, *commit; /* "" if not known */
+	const char *how;            /* how it is found out */
 	const char *meaning, *who;
 };
 

@@ -23,6 +23,7 @@
 #ifndef PTRACE_GET_RSEQ_CONFIGURATION
 #define PTRACE_GET_RSEQ_CONFIGURATION 0x420f /* uapi/linux/ptrace.h, v5.13 */
 #endif
+#define SUSPEND_SECCOMP (1 << 21) /* uapi/linux/ptrace.h, v4.3; not all C libraries have it */
 
 /* glibc's enum and its variadic ptrace() know neither the newest requests nor their types. */
 static long raw_ptrace(long request, pid_t pid, uintptr_t addr, void *data)
@@ -35,7 +36,7 @@ static void try_stopped(struct probe_answers *p, pid_t pid)
 	struct __ptrace_peeksiginfo_args peek = { .off = 0, .nr = 1 };
 	struct __ptrace_rseq_configuration rseq;
 	siginfo_t info[1];
-	uint64_t mask;
+	uint64_t mask, word[11];
 	long r;
 
 	r = raw_ptrace(PTRACE_PEEKSIGINFO, pid, (uintptr_t)&peek, info);
@@ -44,6 +45,15 @@ static void try_stopped(struct probe_answers *p, pid_t pid)
 	probe_result(p, PROBE_PTRACE_SIGMASK, r, "PTRACE_GETSIGMASK");
 	r = raw_ptrace(PTRACE_GET_RSEQ_CONFIGURATION, pid, sizeof(rseq), &rseq);
 	probe_result(p, PROBE_PTRACE_RSEQ, r, "PTRACE_GET_RSEQ_CONFIGURATION");
+	r = raw_ptrace(PTRACE_GET_SYSCALL_INFO, pid, sizeof(word), word);
+	probe_result(p, PROBE_PTRACE_SYSCALL_INFO, r, "PTRACE_GET_SYSCALL_INFO");
+	r = raw_ptrace(PTRACE_SECCOMP_GET_FILTER, pid, 0, NULL);
+	/* EINVAL: it has none, which is looked at after the permission (kernel/seccomp.c:
+	 * get_nth_filter()). */
+	probe_result(p, PROBE_SECCOMP_FILTER, r < 0 && errno == EINVAL ? 0 : r,
+		     "PTRACE_SECCOMP_GET_FILTER");
+	r = raw_ptrace(PTRACE_SETOPTIONS, pid, 0, (void *)(uintptr_t)SUSPEND_SECCOMP);
+	probe_result(p, PROBE_SECCOMP_SUSPEND, r, "PTRACE_O_SUSPEND_SECCOMP");
 }
 
 static void try_memory(struct probe_answers *p, pid_t pid)

@@ -26,6 +26,9 @@ START_TEST(table_is_sound)
 		ck_assert_int_gt((int)strlen(f->meaning), 3);
 		ck_assert_int_gt((int)strlen(f->who), 3);
 		ck_assert_int_gt((int)strlen(f->since), 2);
+		ck_assert_int_gt((int)strlen(f->how), 3);
+		for (const char *c = f->commit; *c; c++)
+			ck_assert_msg(strchr("0123456789abcdef", *c) != NULL, "%s", f->commit);
 	}
 	ck_assert_int_eq(probe_fact_find("no.such.fact"), -1);
 }
@@ -109,6 +112,17 @@ START_TEST(live_host)
 	ck_assert(f->priv->has_uid);
 	ck_assert_uint_eq(f->priv->uid, geteuid());
 	ck_assert_uint_gt(f->n_momentary, 5);
+	ck_assert_uint_eq(f->priv->n_limits, 16);
+	ck_assert_uint_gt(f->priv->n_uid_map, 0);
+	ck_assert_uint_eq(f->priv->cap_eff & ~f->priv->cap_prm, 0);
+	/* Every experiment came to an answer, or says why it was not made. */
+	for (int i = 0; i < PROBE_N_FACTS; i++) {
+		CkptTristate v = probe_has(f, probe_fact_infos[i].name, &detail);
+
+		ck_assert_msg(v == CKPT_TRISTATE__CKPT_YES || *detail, "%s",
+			      probe_fact_infos[i].name);
+		ck_assert_msg(!strstr(detail, "did not end"), "%s", probe_fact_infos[i].name);
+	}
 	ck_assert_uint_gt(f->at, 1500000000);
 	/* What can't be packed was not built right. */
 	ck_assert_uint_gt(ckpt_facts__get_packed_size(f), 1000);
