@@ -299,7 +299,7 @@ static int fill(struct engine_restore *r, const struct res_rfile *f, struct ck_e
 
 			const struct res_rfile *t = target_of(r, f, e->tfd[i]);
 
-			if (has_fired(e->tfd[i]) != (fired == 1) || is_signalfd(t))
+			if (!t || has_fired(e->tfd[i]) != (fired == 1) || is_signalfd(t))
 				continue;
 			ret = add_under_number(f, t, e->tfd[i]);
 			if (ret < 0)
@@ -353,7 +353,7 @@ void res_epoll_plan(const struct engine_restore *r, const struct engine_rtask *t
 			const EventpollTfdEntry *e = f->fe->epfd->tfd[k];
 			const struct res_rfile *target = target_of(r, f, e);
 
-			if (is_signalfd(target))
+			if (target && is_signalfd(target))
 				plan_signalfd(r, t->script, f, target, e);
 		}
 	}
