@@ -22,6 +22,12 @@
 #include "engine/dump.h"
 #include "probe/probe.h"
 
+enum {
+	BUSY_PATIENCE_NS =
+		2000000000,       /* for what is in the way at the moment, all tries together */
+	BUSY_PAUSE_NS = 10000000, /* between two of them */
+};
+
 static uint64_t now_ns(void)
 {
 	struct timespec ts;
@@ -124,14 +130,11 @@ static int release(struct engine_dump *d, struct ck_err *err)
 	return r;
 }
 
-/* From the stop of the tree to its release or end. */
-static int dump_tree(struct engine_dump *d, const CkptFacts *facts, uint64_t *ret_frozen,
-		     struct ck_err *err)
+/* All that is known before anything is written. */
+static int stop_and_look(struct engine_dump *d, struct ck_err *err)
 {
-	uint64_t start = now_ns();
-	int r;
+	int r = engine_freeze(d, err);
 
-	r = engine_freeze(d, err);
 	if (r < 0)
 		return r;
 	r = engine_look(d, err);
@@ -141,8 +144,47 @@ static int dump_tree(struct engine_dump *d, const CkptFacts *facts, uint64_t *re
 		r = engine_inject(d, err);
 	if (r == 0)
 		r = res_look(d, err);
-	if (r == 0)
-		r = write_all(d, facts, err);
+	if (r < 0)
+		release(d, NULL);
+	return r;
+}
+
+/* What is in the way just now may be gone the next moment: unread text in a terminal. */
+static int stop_when_ready(struct engine_dump *d, uint64_t *ret_start, struct ck_err *err)
+{
+	uint64_t deadline = now_ns() + BUSY_PATIENCE_NS;
+	struct timespec pause = { .tv_nsec = BUSY_PAUSE_NS };
+
+	for (;;) {
+		struct ck_err e = CK_ERR_INIT;
+		int r;
+
+		*ret_start = now_ns();
+		r = stop_and_look(d, &e);
+		if (r == 0)
+			return 0;
+		if (e.kind != CK_ERR_BUSY || !d->n_tasks || now_ns() > deadline) {
+			if (err)
+				*err = e;
+			return r;
+		}
+		engine_inject_done(d);
+		res_dump_done(d);
+		engine_tasks_free(d);
+		nanosleep(&pause, NULL);
+	}
+}
+
+/* From the stop of the tree to its release or end. */
+static int dump_tree(struct engine_dump *d, const CkptFacts *facts, uint64_t *ret_frozen,
+		     struct ck_err *err)
+{
+	uint64_t start = 0;
+	int r = stop_when_ready(d, &start, err);
+
+	if (r < 0)
+		return r;
+	r = write_all(d, facts, err);
 	if (r == 0 && !(d->opts->flags & ENGINE_LEAVE_RUNNING)) {
 		r = image_commit(d->images, err);
 		if (r == 0) {

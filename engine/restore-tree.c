@@ -322,6 +322,8 @@ int engine_plan_forks(struct engine_restore *r, const struct engine_rproc *p, st
 	if (leads_session(p))
 		script_syscall(p->script, SCRIPT_OK, SYS_setsid, 0, 0, 0, 0, 0, 0,
 			       "become the leader of session %d", (int)p->sid);
+	if (p->task && !p->task->zombie)
+		res_ctty_plan(r, p->task);
 	for (size_t i = 0; i < r->n_procs; i++)
 		if (r->procs[i]->maker == p && !r->procs[i]->early)
 			plan_clone(p, r->procs[i]);

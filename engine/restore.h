@@ -205,6 +205,8 @@ int res_open(struct engine_restore *r, struct ck_err *err);
 /* Appends: cwd, root, umask, descriptors put at their numbers with their close-on-exec flag, all
  * others closed, POSIX locks. No parked descriptor can be named afterwards. */
 int res_plan(struct engine_restore *r, struct engine_rtask *t, struct ck_err *err);
+/* What a session's leader does right after it became one: takes the terminal that it had. */
+void res_ctty_plan(const struct engine_restore *r, const struct engine_rtask *t);
 void res_restore_done(struct engine_restore *r);
 
 #endif

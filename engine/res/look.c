@@ -34,7 +34,7 @@ struct res_file *res_file_new(struct engine_dump *d, const struct engine_task *t
 	f->id = res_id_new(d);
 	f->task = t;
 	f->via = copy;
-	f->fd = f->inherit = f->stdio = -1;
+	f->fd = f->inherit = f->stdio = f->pty = -1;
 	f->mnt_id = -1;
 	fown_entry__init(&f->fown);
 	res->files[res->n_files++] = f;

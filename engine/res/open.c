@@ -115,6 +115,7 @@ int res_plan(struct engine_restore *r, struct engine_rtask *t, struct ck_err *er
 		return ck_fail(err, CK_ERR_BUG, -EINVAL, "a zombie has no descriptors");
 	res_fown_plan(r, t);
 	res_tty_plan(r, t);
+	res_foreground_plan(r, t);
 	res_fs_plan(r, t, rt->fs);
 	res_epoll_plan(r, t);
 	plan_fds(r, t->script, &rt->fds);
@@ -140,6 +141,7 @@ void res_restore_done(struct engine_restore *r)
 	free(res->file);
 	res_carried_done(r);
 	res_rpipes_done(r);
+	res_rptys_done(r);
 	image_entries_done(&res->files);
 	image_entries_done(&res->remaps);
 	image_entries_done(&res->locks);

@@ -31,8 +31,6 @@ static const struct {
 	{ "anon_inode:bpf", "a BPF object", NULL },
 	{ "anon_inode:", "an anonymous kernel object", NULL },
 	{ "/memfd:", "a memfd", NULL },
-	{ "/dev/ptmx", "the master of a pseudo terminal",
-	  "dump the program that runs in the terminal instead" },
 	{ "/dev/nvidia", "an NVIDIA device", "GPU state can't be kept" },
 	{ "/dev/dri/", "a graphics device", "GPU state can't be kept" },
 	{ "/dev/kfd", "an AMD GPU", "GPU state can't be kept" },

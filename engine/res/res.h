@@ -65,6 +65,7 @@ extern const struct res_type res_type_pipe;     /* pipe.c */
 extern const struct res_type res_type_fifo;     /* fifo.c */
 extern const struct res_type res_type_tty;      /* tty.c */
 extern const struct res_type res_type_eventfd;  /* eventfd.c */
+extern const struct res_type res_type_ptmx;     /* pty.c */
 extern const struct res_type res_type_epoll;    /* epoll.c */
 extern const struct res_type res_type_timerfd;  /* timerfd.c */
 extern const struct res_type res_type_signalfd; /* signalfd.c */
@@ -97,6 +98,7 @@ struct res_file {
 	int stdio;      /* the lowest descriptor 0..2 in any task that is this file, else -1 */
 	FownEntry fown;
 	struct res_pipe *pipe; /* of pipes and FIFOs */
+	int pty; /* number of a pseudo terminal that the job has both sides of, else -1 */
 };
 
 /* A pipe or FIFO: what all files of it have in common. */
@@ -288,6 +290,8 @@ struct res_restore {
 	size_t n_carried;
 	struct res_rpipe **pipes;
 	size_t n_pipes;
+	struct res_rpty *ptys; /* pty.c */
+	size_t n_ptys;
 	int base;
 	size_t n_slots;
 };
@@ -341,6 +345,10 @@ int res_rpipe_get(struct engine_restore *r, uint32_t id, bool fifo, struct res_r
 /* Capacity and contents, once; fd can be written to. */
 int res_rpipe_fill(struct engine_restore *r, struct res_rpipe *p, int fd, struct ck_err *err);
 void res_rpipes_done(struct engine_restore *r);
+
+/* pty.c */
+void res_rptys_done(struct engine_restore *r);
+void res_foreground_plan(const struct engine_restore *r, const struct engine_rtask *t);
 
 /* fown.c, lock.c, fs.c, tty.c, epoll.c: what they check, do when files are open, and add to a
  * task's script.

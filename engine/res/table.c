@@ -13,6 +13,7 @@ const struct res_type *const res_types[] = {
 	&res_type_dir,
 	&res_type_device,
 	&res_type_tty,
+	&res_type_ptmx,
 	&res_type_pipe,
 	&res_type_fifo,
 	&res_type_eventfd,

@@ -2,8 +2,7 @@
 /*
  * Terminals. The job's terminal stays behind: on restore it gets the caller's, with the modes
  * (termios) that it had set. So it is dumped only if the user says that this is meant. The entries
- * are CRIU's for --shell-job. The master of a pseudo terminal is no terminal and is refused
- * (other.c).
+ * are CRIU's for --shell-job. Pseudo terminals that the job itself has made go with it: pty.c.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -17,15 +16,7 @@
 
 #include "base/auto.h"
 #include "engine/res/res.h"
-#include "image/tty.pb-c.h"
-
-/* The kernel's struct termios; libc's is larger and without the line discipline. */
-struct kernel_termios {
-	uint32_t iflag, oflag, cflag, lflag;
-	uint8_t line;
-	uint8_t cc[19];
-};
-_Static_assert(sizeof(struct kernel_termios) == 36, "struct termios of linux/termbits.h");
+#include "engine/res/tty.h"
 
 /* Which devices are terminals, and what an image calls them: Documentation/admin-guide/devices.txt.
  * The number of a terminal that is one of a kind is CRIU's. */
@@ -69,9 +60,11 @@ static bool tty_match(const struct engine_fd *fd)
 
 static int tty_look(struct engine_dump *d, struct res_file *f, struct ck_err *err)
 {
-	int r;
+	int r = res_pty_slave_look(d, f, err);
 
-	if (!(d->opts->flags & ENGINE_DUMP_SHELL_JOB)) {
+	if (r < 0)
+		return r;
+	if (r == 0 && !(d->opts->flags & ENGINE_DUMP_SHELL_JOB)) {
 		r = ck_fail(err, CK_ERR_REFUSED, -EOPNOTSUPP, "cannot dump a terminal (%s)",
 			    f->link);
 		return ck_err_hint(err, r, "use --shell-job, and restore it from a terminal");
@@ -81,7 +74,8 @@ static int tty_look(struct engine_dump *d, struct res_file *f, struct ck_err *er
 		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot remember a path");
 	/* A terminal that was closed on its other side; what it was called is for the reader. */
 	res_name_strip_deleted(f->name);
-	f->inherit = f->stdio >= 0 ? f->stdio : 0;
+	if (f->pty < 0)
+		f->inherit = f->stdio >= 0 ? f->stdio : 0;
 	return res_fown_look(d, f, err);
 }
 
@@ -100,14 +94,20 @@ static int termios_entry(TermiosEntry *e, const struct kernel_termios *t, uint32
 	return 0;
 }
 
+dev_t res_tty_of(const struct engine_task *t)
+{
+	unsigned int nr = (unsigned int)t->stat.tty_nr; /* Linux new_encode_dev() */
+
+	return makedev(nr >> 8 & 0xfff, (nr & 0xff) | (nr >> 12 & 0xfff00));
+}
+
 /* Session and foreground group, as the job numbers them, if it is the task's controlling terminal.
  */
 static void find_session(const struct engine_dump *d, const struct res_file *f, TtyInfoEntry *e)
 {
 	const struct engine_task *t = f->task;
-	unsigned int nr = (unsigned int)t->stat.tty_nr; /* Linux new_encode_dev() */
 
-	if (makedev(nr >> 8 & 0xfff, (nr & 0xff) | (nr >> 12 & 0xfff00)) != f->st.st_rdev)
+	if (res_tty_of(t) != f->st.st_rdev)
 		return;
 	e->sid = (uint32_t)t->ns_sid;
 	for (size_t i = 0; i < d->n_tasks; i++)
@@ -115,10 +115,8 @@ static void find_session(const struct engine_dump *d, const struct res_file *f, 
 			e->pgrp = (uint32_t)d->tasks[i]->ns_pgid;
 }
 
-static int dump_info(struct engine_dump *d, const struct res_file *f, TtyInfoEntry *e,
-		     struct ck_err *err)
+static int put_modes(struct engine_dump *d, int fd, TtyInfoEntry *e, struct ck_err *err)
 {
-	CK_AUTO(fd) int fd = res_file_peek(d, f, (int)(f->flags & O_ACCMODE));
 	TermiosEntry termios, locked;
 	WinsizeEntry winsize = WINSIZE_ENTRY__INIT;
 	struct kernel_termios t = { .iflag = 0 }, l = { .iflag = 0 };
@@ -147,40 +145,47 @@ static int dump_info(struct engine_dump *d, const struct res_file *f, TtyInfoEnt
 	return r;
 }
 
-static int put_info(struct engine_dump *d, const struct res_file *f, uint32_t *ret_id,
-		    struct ck_err *err)
+int res_tty_put_info(struct engine_dump *d, const struct res_file *f, int fd, TtyInfoEntry *e,
+		     struct ck_err *err)
 {
-	TtyInfoEntry e = TTY_INFO_ENTRY__INIT;
-	TtyPtyEntry pty = TTY_PTY_ENTRY__INIT;
-	const int row = tty_row(f->st.st_rdev);
 	uint32_t *grown;
 
-	pty.index = minor(f->st.st_rdev);
-	e.type = ttys[row].type;
-	/* CRIU has the low bit for masters. */
-	e.id = (e.type == TTY_TYPE__PTY ? pty.index : ttys[row].index) << 1;
-	*ret_id = e.id;
 	for (size_t i = 0; i < d->res->n_ttys; i++)
-		if (d->res->tty_ids[i] == e.id)
+		if (d->res->tty_ids[i] == e->id)
 			return 0;
 	grown = reallocarray(d->res->tty_ids, d->res->n_ttys + 1, sizeof(*grown));
 	if (!grown)
 		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot remember a terminal");
 	d->res->tty_ids = grown;
-	grown[d->res->n_ttys++] = e.id;
+	grown[d->res->n_ttys++] = e->id;
+	e->has_dev = true;
+	e->dev = (uint32_t)f->st.st_dev;
+	e->has_uid = e->has_gid = true;
+	e->uid = f->st.st_uid;
+	e->gid = f->st.st_gid;
+	return put_modes(d, fd, e, err);
+}
+
+static int put_info(struct engine_dump *d, const struct res_file *f, uint32_t *ret_id,
+		    struct ck_err *err)
+{
+	CK_AUTO(fd) int fd = res_file_peek(d, f, (int)(f->flags & O_ACCMODE) | O_NOCTTY);
+	TtyInfoEntry e = TTY_INFO_ENTRY__INIT;
+	TtyPtyEntry pty = TTY_PTY_ENTRY__INIT;
+	const int row = tty_row(f->st.st_rdev);
+
+	pty.index = minor(f->st.st_rdev);
+	e.type = ttys[row].type;
+	/* CRIU has the low bit for masters. */
+	e.id = *ret_id = (e.type == TTY_TYPE__PTY ? pty.index : ttys[row].index) << 1;
 	e.rdev = (uint32_t)f->st.st_rdev;
-	e.has_dev = true;
-	e.dev = (uint32_t)f->st.st_dev;
-	e.has_uid = e.has_gid = true;
-	e.uid = f->st.st_uid;
-	e.gid = f->st.st_gid;
 	if (e.type == TTY_TYPE__PTY)
 		e.pty = &pty;
 	find_session(d, f, &e);
-	return dump_info(d, f, &e, err);
+	return res_tty_put_info(d, f, fd, &e, err);
 }
 
-static int tty_dump(struct engine_dump *d, struct res_file *f, struct ck_err *err)
+int res_tty_dump(struct engine_dump *d, struct res_file *f, struct ck_err *err)
 {
 	TtyFileEntry e = TTY_FILE_ENTRY__INIT;
 	FileEntry fe = FILE_ENTRY__INIT;
@@ -191,11 +196,12 @@ static int tty_dump(struct engine_dump *d, struct res_file *f, struct ck_err *er
 	e.fown = &f->fown;
 	e.has_regf_id = true;
 	e.regf_id = res_id_new(d);
-	e.has_inherit = true;
-	e.inherit = (uint32_t)f->inherit;
+	e.has_inherit = f->inherit >= 0;
+	e.inherit = e.has_inherit ? (uint32_t)f->inherit : 0;
 	r = res_put_reg(d, f, e.regf_id, err);
 	if (r == 0)
-		r = put_info(d, f, &e.tty_info_id, err);
+		r = f->pty >= 0 ? res_pty_dump(d, f, &e.tty_info_id, err)
+				: put_info(d, f, &e.tty_info_id, err);
 	if (r < 0)
 		return r;
 	fe.type = FD_TYPES__TTY;
@@ -206,9 +212,9 @@ static int tty_dump(struct engine_dump *d, struct res_file *f, struct ck_err *er
 
 static int tty_needs(struct engine_dump *d, struct res_file *f, struct ck_err *err)
 {
-	(void)f;
 	(void)err;
-	d->needs.has_terminal = d->needs.terminal = true;
+	if (f->pty < 0)
+		d->needs.has_terminal = d->needs.terminal = true;
 	return 0;
 }
 
@@ -224,6 +230,8 @@ static int tty_load(struct engine_restore *r, struct res_rfile *f, struct ck_err
 	const TtyFileEntry *e = f->fe->tty;
 	int ret;
 
+	if (!e->has_inherit && res_pty_is_ours(r, res_tty_info(r, e->tty_info_id)))
+		return 0;
 	if (!(r->opts->flags & ENGINE_RESTORE_SHELL_JOB)) {
 		ret = ck_fail(err, CK_ERR_HOST, -ENOTTY, "the job had a terminal");
 		return ck_err_hint(err, ret, "use --shell-job to give it the one you are in");
@@ -237,19 +245,32 @@ static int tty_load(struct engine_restore *r, struct res_rfile *f, struct ck_err
 
 static int tty_open(struct engine_restore *r, struct res_rfile *f, int *ret_fd, struct ck_err *err)
 {
-	(void)r;
+	if (f->inherit < 0)
+		return res_pty_open(r, f->fe->tty, res_tty_info(r, f->fe->tty->tty_info_id), ret_fd,
+				    err);
 	return res_inherit_open(f->inherit, RES_INHERIT_TTY, f->fe->tty->flags, ret_fd, err);
 }
 
-static const TermiosEntry *modes_of(const struct engine_restore *r, uint32_t id)
+const TtyInfoEntry *res_tty_info(const struct engine_restore *r, uint32_t id)
 {
 	for (size_t i = 0; i < r->res->tty_infos.n; i++) {
 		const TtyInfoEntry *e = (const TtyInfoEntry *)r->res->tty_infos.m[i];
 
 		if (e->id == id)
-			return e->termios && e->termios->n_c_cc >= 19 ? e->termios : NULL;
+			return e;
 	}
 	return NULL;
+}
+
+bool res_tty_termios(const TermiosEntry *e, struct kernel_termios *ret)
+{
+	if (!e || e->n_c_cc < sizeof(ret->cc))
+		return false;
+	*ret = (struct kernel_termios){ e->c_iflag, e->c_oflag,         e->c_cflag,
+					e->c_lflag, (uint8_t)e->c_line, { 0 } };
+	for (size_t c = 0; c < sizeof(ret->cc); c++)
+		ret->cc[c] = (uint8_t)e->c_cc[c];
+	return true;
 }
 
 /* The root task sets the modes, when nothing can fail any more but itself: the terminal is the
@@ -260,18 +281,14 @@ void res_tty_plan(const struct engine_restore *r, const struct engine_rtask *t)
 
 	for (size_t i = 0; t == &r->tasks[0] && i < r->res->n_files; i++) {
 		const struct res_rfile *f = &r->res->file[i];
-		const TtyFileEntry *e = f->slot >= 0 ? f->fe->tty : NULL;
-		const TermiosEntry *m =
-			e && e->tty_info_id != done ? modes_of(r, e->tty_info_id) : NULL;
+		const TtyFileEntry *e = f->slot >= 0 && f->inherit >= 0 ? f->fe->tty : NULL;
+		const TtyInfoEntry *info =
+			e && e->tty_info_id != done ? res_tty_info(r, e->tty_info_id) : NULL;
 		struct kernel_termios k;
 
-		if (!m)
+		if (!info || !res_tty_termios(info->termios, &k))
 			continue;
 		done = e->tty_info_id;
-		k = (struct kernel_termios){ m->c_iflag, m->c_oflag,         m->c_cflag,
-					     m->c_lflag, (uint8_t)m->c_line, { 0 } };
-		for (size_t c = 0; c < sizeof(k.cc); c++)
-			k.cc[c] = (uint8_t)m->c_cc[c];
 		script_syscall(t->script, SCRIPT_ANY, SYS_ioctl, (uint64_t)(r->res->base + f->slot),
 			       TCSETS, script_data(t->script, &k, sizeof(k)), 0, 0, 0,
 			       "set the modes of the terminal");
@@ -289,10 +306,11 @@ const struct res_type res_type_tty = {
 	.fd_type = FD_TYPES__TTY,
 	.match = tty_match,
 	.look = tty_look,
-	.dump = tty_dump,
+	.dump = res_tty_dump,
 	.needs = tty_needs,
 	.owns = tty_owns,
 	.load = tty_load,
 	.open = tty_open,
 	.fown = tty_fown,
+	.finish = res_ptys_finish,
 };

@@ -289,6 +289,17 @@ void script_syscall(struct script *s, enum script_expect expect, long nr, uint64
 	s->n++;
 }
 
+void engine_note(struct engine_restore *r, const char *fmt, ...)
+{
+	va_list ap;
+
+	(void)r;
+	va_start(ap, fmt);
+	vprintf(fmt, ap);
+	va_end(ap);
+	putchar('\n');
+}
+
 uint64_t script_data(struct script *s, const void *data, size_t len)
 {
 	void *copy = &s->data[s->n_data];

@@ -276,7 +276,7 @@ enum {
 	R_TCP,
 	R_INOTIFY,
 	R_MEMFD,
-	R_PTMX,
+	R_PIDFD,
 	R_LEASE,
 	R_PROC,
 	R_MEMFD_MAP,
@@ -287,7 +287,7 @@ static const char *const refused_text[N_REFUSED] = {
 	"a TCP socket (socket:[",
 	"an inotify instance",
 	"a memfd (/memfd:x (deleted))",
-	"the master of a pseudo terminal",
+	"a pidfd",
 	"a lease on a file",
 	"a file of a process (/proc/",
 	"cannot dump this kind of memory",
@@ -306,8 +306,8 @@ static void refused_make(int task)
 		JOB_CHECK(inotify_init1(0) == 3);
 	else if (refused_kind == R_MEMFD)
 		JOB_CHECK(memfd_create("x", 0) == 3);
-	else if (refused_kind == R_PTMX)
-		JOB_CHECK(open("/dev/ptmx", O_RDWR | O_NOCTTY) == 3);
+	else if (refused_kind == R_PIDFD)
+		JOB_CHECK(syscall(SYS_pidfd_open, getpid(), 0) == 3);
 	else if (refused_kind == R_PROC)
 		JOB_CHECK(open("/proc/self/status", O_RDONLY) == 3);
 	if (refused_kind == R_LEASE) {

@@ -9,6 +9,7 @@
 #include <sys/signalfd.h>
 #include <sys/sysmacros.h>
 #include <sys/timerfd.h>
+#include <termios.h>
 
 #include "tests/unit/res-job.h"
 #include "tests/unit/skip.h"
@@ -414,6 +415,84 @@ START_TEST(timerfds)
 }
 END_TEST
 
+/* ---- pseudo terminals ---- */
+
+/* 3: a master with 4, its slave. 5: one whose slave was closed. 6: one that is locked. */
+static void pty_make(int task)
+{
+	struct winsize w = { .ws_row = 7, .ws_col = 9 };
+	struct termios t;
+
+	if (task)
+		return;
+	for (int fd = 3; fd <= 6; fd++)
+		if (fd != 4)
+			job_move(open("/dev/ptmx", O_RDWR | O_NOCTTY), fd);
+	for (int fd = 3; fd <= 5; fd += 2)
+		JOB_CHECK(ioctl(fd, TIOCSPTLCK, &(int){ 0 }) == 0);
+	job_move(ioctl(3, TIOCGPTPEER, O_RDWR | O_NOCTTY), 4);
+	close(ioctl(5, TIOCGPTPEER, O_RDWR | O_NOCTTY));
+	JOB_CHECK(tcgetattr(4, &t) == 0);
+	cfmakeraw(&t);
+	t.c_cc[VMIN] = 3;
+	JOB_CHECK(tcsetattr(4, TCSANOW, &t) == 0);
+	JOB_CHECK(ioctl(4, TIOCSWINSZ, &w) == 0);
+	JOB_CHECK(ioctl(3, TIOCPKT, &(int){ 1 }) == 0);
+	JOB_CHECK(fcntl(3, F_SETFL, O_NONBLOCK) == 0);
+}
+
+static void pty_verify(int task)
+{
+	struct winsize w;
+	struct termios t;
+	char buf[8];
+	int on = 0;
+
+	if (task == 1) { /* the child has the same slave */
+		JOB_CHECK(write(4, "abc", 3) == 3);
+		job_step_done(1);
+		return;
+	}
+	JOB_CHECK(isatty(4) && tcgetattr(4, &t) == 0);
+	JOB_CHECK(!(t.c_lflag & (ICANON | ECHO)) && t.c_cc[VMIN] == 3);
+	JOB_CHECK(ioctl(4, TIOCGWINSZ, &w) == 0 && w.ws_row == 7 && w.ws_col == 9);
+	JOB_CHECK(ioctl(3, TIOCGPKT, &on) == 0 && on == 1);
+	JOB_CHECK(fcntl(3, F_GETFL) & O_NONBLOCK);
+	job_step_wait(1);
+	usleep(20000);
+	JOB_CHECK(read(3, buf, 8) == 4 && !memcmp(buf, "\0abc", 4));
+	JOB_CHECK(read(5, buf, 8) == -1 && errno == EIO);
+	JOB_CHECK(ioctl(6, TIOCGPTLCK, &on) == 0 && on == 1);
+}
+
+START_TEST(ptys)
+{
+	job_cycle(&(struct job){ .n_tasks = 2, .make = pty_make, .verify = pty_verify });
+}
+END_TEST
+
+static void unread_make(int task)
+{
+	(void)task;
+	job_move(open("/dev/ptmx", O_RDWR | O_NOCTTY), 3);
+	JOB_CHECK(ioctl(3, TIOCSPTLCK, &(int){ 0 }) == 0);
+	job_move(ioctl(3, TIOCGPTPEER, O_RDWR | O_NOCTTY), 4);
+	JOB_CHECK(write(shared->value[0] ? 3 : 4, "x\n", 2) == 2);
+}
+
+START_TEST(pty_unread)
+{
+	struct job j = { .n_tasks = 1, .make = unread_make };
+	struct job_dump jd;
+
+	shared->value[0] = _i;
+	ck_assert_int_eq(job_dump(&j, &jd), -EBUSY);
+	ck_assert_int_eq(job_err.kind, CK_ERR_BUSY);
+	job_kill(&j);
+	job_dump_done(&jd);
+}
+END_TEST
+
 static void signalfd_make(int task)
 {
 	sigset_t set;
@@ -548,19 +627,11 @@ END_TEST
 
 static Suite *res_suite(void)
 {
-	const TTest *const tests[] = { files,
-				       sharing,
-				       locks,
-				       lock_taken,
-				       place,
-				       changed_root,
-				       eventfds,
-				       epolls,
-				       timerfds,
-				       signalfds,
-				       signal_owner,
-				       kcmp_forbidden,
-				       shared_without_kcmp };
+	const TTest *const tests[] = {
+		files,        sharing,      locks,          lock_taken,         place,
+		changed_root, eventfds,     epolls,         timerfds,           signalfds,
+		ptys,         signal_owner, kcmp_forbidden, shared_without_kcmp
+	};
 	Suite *s = suite_create("engine/res");
 	TCase *c = tcase_create("all");
 
@@ -568,6 +639,7 @@ static Suite *res_suite(void)
 	tcase_add_checked_fixture(c, job_setup, job_teardown);
 	for (size_t i = 0; i < CK_ARRAY_SIZE(tests); i++)
 		tcase_add_test(c, tests[i]);
+	tcase_add_loop_test(c, pty_unread, 0, 2);
 	suite_add_tcase(s, c);
 	return s;
 }
