@@ -5,6 +5,7 @@
 
 #include "base/auto.h"
 #include "base/err.h"
+#include "cmd/caller.h"
 #include "cmd/cmd.h"
 #include "cmd/profile.h"
 #include "cmd/verdict.h"
@@ -36,7 +37,27 @@ static int judge(const char *dir, const char *profile, const struct policy *p, s
 	return r;
 }
 
-int cmd_check(const struct cmd_args *a)
+/* One line: what decided. */
+static void summarize(const struct verdict *v, char *buf, size_t size)
+{
+	const struct finding *f = v->findings.n ? &v->findings.f[0] : NULL;
+	const struct rule *r = f ? policy_rule_find(f->rule) : NULL;
+
+	if (r && f->status != FINDING_OK && f->status != FINDING_NA)
+		snprintf(buf, size, "%s: %s [%s]%s%s", policy_verdict_name(v->status), r->title,
+			 r->id, f->subject ? ": " : "", f->subject ? f->subject : "");
+	else
+		snprintf(buf, size, "%s", policy_verdict_name(v->status));
+}
+
+static int fail(const struct ck_err *err, char *why, size_t size)
+{
+	ck_err_format(err, why, (unsigned int)size);
+	return cmd_fail("check", err);
+}
+
+/* Returns the exit status, and why in one line. */
+static int check(const struct cmd_args *a, FILE *out, char *why, size_t size)
 {
 	CK_AUTO(policy) struct policy *policy = NULL;
 	CK_AUTO(verdict) struct verdict verdict = { 0 };
@@ -44,14 +65,25 @@ int cmd_check(const struct cmd_args *a)
 	const char *format = cmd_value(a, "format");
 	int r, status = cmd_verdict_policy(a, &policy);
 
+	snprintf(why, size, "the policy can't be used");
 	if (status != CMD_EXIT_OK)
 		return status;
 	if (judge(cmd_value(a, "image"), cmd_value(a, "host"), policy, &verdict, &err) < 0)
-		return cmd_fail("check", &err);
+		return fail(&err, why, size);
+	summarize(&verdict, why, size);
 	status = cmd_verdict_status(&verdict);
 	if (format && !strcmp(format, "json"))
-		r = report_verdict_json(stdout, &verdict, status, &err);
+		r = report_verdict_json(out, &verdict, status, &err);
 	else
-		r = report_verdict_text(stdout, &verdict, cmd_has(a, "all") ? REPORT_ALL : 0, &err);
-	return r < 0 ? cmd_fail("check", &err) : status;
+		r = report_verdict_text(out, &verdict, cmd_has(a, "all") ? REPORT_ALL : 0, &err);
+	return r < 0 ? fail(&err, why, size) : status;
+}
+
+int cmd_check(const struct cmd_args *a)
+{
+	const char *caller = cmd_value(a, "for");
+	char why[200];
+	int status = check(a, caller ? stderr : stdout, why, sizeof(why));
+
+	return caller ? cmd_caller_end(caller, (enum cmd_exit)status, why) : status;
 }

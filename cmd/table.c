@@ -3,6 +3,7 @@
 #include <stdint.h>
 
 #include "base/auto.h"
+#include "cmd/caller.h"
 #include "cmd/cmd.h"
 
 const struct cmd_option cmd_globals[] = {
@@ -31,6 +32,8 @@ static const struct cmd_option check_options[] = {
 	  "moment (free memory, taken pids) is deferred" },
 	{ "format", 0, "text|json", CMD_WORD, 0, "how the verdict is written" },
 	{ "all", 0, NULL, CMD_FLAG, 0, "tell also what is fine" },
+	{ "for", 0, CMD_CALLERS, CMD_WORD, 0,
+	  "answer a scheduler in its own way: the verdict goes to standard error" },
 	POLICY_OPTIONS,
 };
 

@@ -59,7 +59,7 @@ permissive" ]
 }
 
 @test "lint names all errors, check refuses such a policy" {
-	printf '{"version": 1, "name": "x", "rules": {"cpu.isa": "maybe", "no.rule": "off"},\n "alow": []}' >p.json
+	printf '{"version": 1, "name": "x", "rules": {"cpu.isa": "maybe", "no.rule": "off"},\n "permit": []}' >p.json
 	run "$CKPT" policy lint p.json
 	echo "$output"
 	[ "$status" -eq 78 ]
