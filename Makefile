@@ -18,7 +18,7 @@ CC ?= gcc
 Q = $(if $(V),,@)
 say = $(if $(V),,@printf '  %-7s %s\n' '$(1)' '$(2)')
 
-PKGS = libprotobuf-c json-c libcap libkmod libxxhash
+PKGS = libprotobuf-c json-c libcap libkmod libxxhash libarchive
 WARN = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla \
        -Wwrite-strings -Wformat=2 -Wundef -Wimplicit-fallthrough -Werror
 CFLAGS ?= -O2 -g
@@ -140,7 +140,7 @@ $(B)/tests/tools/%: tests/tools/%.c
 
 # Debian packages: what building, testing and the demo need; make lint, which is part of make check, needs more.
 DEPS := build-essential pkg-config libprotobuf-c-dev protobuf-c-compiler libjson-c-dev libcap-dev libkmod-dev \
-	libxxhash-dev scdoc check bats criu lammps python3 perl sqlite3 gzip coreutils passwd util-linux \
+	libxxhash-dev libarchive-dev scdoc check bats criu lammps python3 perl sqlite3 gzip zstd coreutils passwd util-linux \
 	qemu-system-x86 busybox-static e2fsprogs cpio
 DEPS_LINT := git clang-format clang-tidy cppcheck shellcheck codespell
 .PHONY: deps deps-lint jobs check check-all check-unit check-cli check-jobs check-kill check-interop check-vm \

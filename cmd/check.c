@@ -28,7 +28,7 @@ static int judge(const char *dir, const char *profile, const struct policy *p, s
 
 	if (r < 0)
 		return r;
-	r = image_open(dir, &img, err);
+	r = policy_image_open(dir, &img, err);
 	if (r == 0)
 		r = host ? policy_check_profile(img, host, p, ret, err)
 			 : policy_check_live(img, p, ret, err);

@@ -26,7 +26,8 @@ const size_t cmd_globals_len = CK_ARRAY_SIZE(cmd_globals);
 /* clang-format on */
 
 static const struct cmd_option check_options[] = {
-	{ "image", 0, "DIR", CMD_DIR, CMD_REQUIRED, "the image; CRIU's are judged too" },
+	{ "image", 0, "DIR", CMD_DIR, CMD_REQUIRED,
+	  "the image; CRIU's are judged too, and the archives that Podman and CRI-O make of them" },
 	{ "host", 0, "FILE", CMD_FILE, 0,
 	  "judge for the host of this profile, which ckpt probe made; what holds only for the "
 	  "moment (free memory, taken pids) is deferred" },

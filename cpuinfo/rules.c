@@ -76,8 +76,9 @@ static void isa_rule(const struct rule *r, const struct rule_input *in, struct f
 		finding_evidence(f, "%s",
 				 source && source->n_features
 					 ? "the host profile lists no CPU features"
-					 : "the image does not say which CPU that was");
-		finding_remedy(f, "allow it if both hosts have the same CPU");
+					 : "the image does not say which CPU that was: no "
+					   "cpuinfo.img, and no glibc that keeps what CPUID said");
+		finding_remedy(f, "if both hosts have the same CPU: --override cpu.isa");
 		return;
 	}
 	if (!list_missing(source, target, &b)) {
@@ -92,7 +93,8 @@ static void isa_rule(const struct rule *r, const struct rule_input *in, struct f
 	finding_evidence(f, "CPUID%s; whether the job's code still uses them was not analysed",
 			 in->image && in->image->foreign ? " as the job's C library recorded it"
 							 : " of both");
-	finding_remedy(f, "restore it on a CPU that has them");
+	finding_remedy(f, "restore it on a CPU that has them; if the job is known not to use "
+			  "them: --override cpu.isa");
 }
 
 /* A live component that the target lacks: what becomes of it in this thread? */

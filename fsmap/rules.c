@@ -396,7 +396,8 @@ static void report_doubt(const struct rule *r, const struct rule_input *in,
 			finding_have(f, "%llu bytes; the first of them may be the same",
 				     (unsigned long long)it->fact->size);
 		finding_evidence(f, "the image has no checksum of it");
-		finding_remedy(f, "compare it with the original");
+		finding_remedy(f, "compare it with the original; if it is the same: --override "
+				  "fs.file.doubt");
 	}
 }
 

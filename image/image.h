@@ -145,6 +145,19 @@ enum image_origin {
  */
 int image_open(const char *dir, struct image **ret, struct ck_err *err);
 /*
+ * Finds the first bytes at or after *off of data that are worth keeping, less than a page of them,
+ * and sets where they are and how many; false: there are none.
+ */
+typedef bool (*image_keep_fn)(const void *data, size_t len, size_t *off, size_t *n);
+/*
+ * As image_open(), for a tar (plain, gzip or zstd) with an image in it: what Podman or CRI-O
+ * exported, or a directory. It is for judging: pages files have their length and are empty but for
+ * the pages that keep (which may be NULL) finds something in. Unpacks the rest into a temporary
+ * directory, which image_free() removes.
+ */
+int image_open_archive(const char *file, image_keep_fn keep, struct image **ret,
+		       struct ck_err *err);
+/*
  * For looking only: opens an incomplete or damaged one too; what image_open() would have said is in
  * *ret_fault, whose kind is CK_ERR_NONE for a whole image.
  */

@@ -96,18 +96,20 @@ static int list_name(const char *name, void *arg, struct ck_err *err)
 	return 0;
 }
 
-static int open_dir(struct image *img, struct ck_err *err)
+static int open_dir(struct image *img, const char *dir, struct ck_err *err)
 {
 	CK_AUTO(free) char *partial = NULL;
 	int r;
 
-	img->dirfd = open(img->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	img->dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (img->dirfd >= 0)
 		return 0;
 	if (errno == EACCES)
 		return ck_fail(err, CK_ERR_PERM, -EACCES, "not permitted to read it");
 	if (errno == ENOTDIR)
-		return ck_fail(err, CK_ERR_NOIMAGE, -ENOTDIR, "is not a directory");
+		return ck_err_hint(err,
+				   ck_fail(err, CK_ERR_NOIMAGE, -ENOTDIR, "is not a directory"),
+				   "an archive can be checked; to restore from it, unpack it");
 	if (errno != ENOENT)
 		return ck_fail_errno(err, "cannot open it");
 	r = ck_fail(err, CK_ERR_NOIMAGE, -ENOENT, "there is no such image");
@@ -118,9 +120,10 @@ static int open_dir(struct image *img, struct ck_err *err)
 	return r;
 }
 
-static int open_any(struct image *img, struct ck_err *ret_fault, struct ck_err *err)
+static int open_any(struct image *img, const char *dir, struct ck_err *ret_fault,
+		    struct ck_err *err)
 {
-	int r = open_dir(img, err);
+	int r = open_dir(img, dir, err);
 
 	if (r < 0)
 		return r;
@@ -139,7 +142,8 @@ static int open_any(struct image *img, struct ck_err *ret_fault, struct ck_err *
 	return 0;
 }
 
-int image_open_any(const char *dir, struct image **ret, struct ck_err *ret_fault,
+/* name is what the image is called in messages. */
+static int open_as(const char *dir, const char *name, struct image **ret, struct ck_err *ret_fault,
 		   struct ck_err *err)
 {
 	CK_AUTO(image) struct image *img = calloc(1, sizeof(*img));
@@ -149,29 +153,35 @@ int image_open_any(const char *dir, struct image **ret, struct ck_err *ret_fault
 	if (!img)
 		return fail_memory(err);
 	img->dirfd = -EBADF;
-	img->dir = strdup(dir);
+	img->dir = strdup(name);
 	if (!img->dir)
 		return fail_memory(err);
-	r = open_any(img, &fault, &own);
+	r = open_any(img, dir, &fault, &own);
 	if (r < 0) {
-		image_err_at(&own, r, dir);
+		image_err_at(&own, r, name);
 		if (err)
 			*err = own;
 		return r;
 	}
 	if (fault.kind != CK_ERR_NONE)
-		image_err_at(&fault, fault.code, dir);
+		image_err_at(&fault, fault.code, name);
 	if (ret_fault)
 		*ret_fault = fault;
 	*ret = ck_take_ptr(&img);
 	return 0;
 }
 
-int image_open(const char *dir, struct image **ret, struct ck_err *err)
+int image_open_any(const char *dir, struct image **ret, struct ck_err *ret_fault,
+		   struct ck_err *err)
+{
+	return open_as(dir, dir, ret, ret_fault, err);
+}
+
+int image_open_at(const char *dir, const char *name, struct image **ret, struct ck_err *err)
 {
 	CK_AUTO(image) struct image *img = NULL;
 	struct ck_err fault;
-	int r = image_open_any(dir, &img, &fault, err);
+	int r = open_as(dir, name, &img, &fault, err);
 
 	if (r < 0)
 		return r;
@@ -184,6 +194,11 @@ int image_open(const char *dir, struct image **ret, struct ck_err *err)
 	return 0;
 }
 
+int image_open(const char *dir, struct image **ret, struct ck_err *err)
+{
+	return image_open_at(dir, dir, ret, err);
+}
+
 void image_free(struct image *img)
 {
 	if (!img)
@@ -194,6 +209,9 @@ void image_free(struct image *img)
 	image_sums_free(img->sums);
 	if (img->dirfd >= 0)
 		close(img->dirfd);
+	if (img->unpacked)
+		image_archive_remove(img->unpacked);
+	free(img->unpacked);
 	free(img->dir);
 	free(img);
 }

@@ -28,6 +28,7 @@ struct image {
 	size_t n_sorted;         /* what image_find_item() looks at */
 	struct image_sums *sums; /* NULL if there are none */
 	struct ck_err sums_err;  /* why, if there should be */
+	char *unpacked;          /* the temporary directory of an archive, or NULL */
 };
 
 /* The item of this kind and id, or NULL. */
@@ -36,6 +37,11 @@ struct image_item *image_find_item(const struct image *img, enum image_kind kind
 int image_add_item(struct image *img, const char *name, struct image_item **ret,
 		   struct ck_err *err);
 void image_sort_items(struct image *img);
+
+/* image_open(), for an image that messages call name. */
+int image_open_at(const char *dir, const char *name, struct image **ret, struct ck_err *err);
+/* archive.c: removes what was unpacked. */
+void image_archive_remove(const char *root);
 
 /*
  * Compares the listed directory with its manifest and sets origin and the items' states. Returns

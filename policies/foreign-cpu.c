@@ -4,11 +4,14 @@
  * glibc since 2.33 keeps what CPUID told it at start (struct cpu_features, in ld.so's or a static
  * program's relocated data), and chose its functions by it. The record is found by its shape: five
  * words say vendor kind, highest leaf, family, model and stepping; then comes leaf 1, whose EAX
- * says the last three again. Jobs without glibc have no record, and their CPU stays unknown.
+ * says the last three again. Jobs without glibc (musl, Go) have no record; then cpuinfo.img tells,
+ * if CRIU was asked for it, and else nothing: auxiliary vectors and saved registers say which state
+ * the CPU had, not which instructions.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/auto.h"
@@ -17,8 +20,10 @@
 #include "base/pb.h"
 #include "cpuinfo/cpuinfo.h"
 #include "image/core.pb-c.h"
+#include "image/cpuinfo.pb-c.h"
 #include "image/format.h"
 #include "policies/foreign.h"
+#include "policies/policies.h"
 
 enum {
 	MAX_SCAN = 64 << 20, /* bytes of one task that are looked at */
@@ -71,24 +76,56 @@ static bool is_record(const uint32_t *w)
 	return !(leaf1[6] & ~leaf1[2]) && !(leaf1[7] & ~leaf1[3]) && (leaf1[7] & BIT_SSE2);
 }
 
+static int add_leaf(CkptCpuFacts *cpu, uint32_t leaf, uint32_t subleaf, const uint32_t r[static 4])
+{
+	CkptCpuidLeaf *l = CK_PB_NEW(CkptCpuidLeaf, ckpt_cpuid_leaf);
+
+	if (!l || ck_pb_append(&cpu->leaves, &cpu->n_leaves, l) < 0) {
+		free(l);
+		return -ENOMEM;
+	}
+	l->leaf = leaf;
+	l->subleaf = subleaf;
+	l->eax = r[0];
+	l->ebx = r[1];
+	l->ecx = r[2];
+	l->edx = r[3];
+	return 0;
+}
+
 static int add_leaves(CkptCpuFacts *cpu, const uint32_t *w)
 {
-	for (size_t i = 0; i < N_RECORDS; i++) {
-		const uint32_t *r = w + BASIC_WORDS + i * RECORD_WORDS;
-		CkptCpuidLeaf *l = CK_PB_NEW(CkptCpuidLeaf, ckpt_cpuid_leaf);
+	int r = 0;
 
-		if (!l || ck_pb_append(&cpu->leaves, &cpu->n_leaves, l) < 0) {
-			free(l);
-			return -ENOMEM;
-		}
-		l->leaf = records[i].leaf;
-		l->subleaf = records[i].subleaf;
-		l->eax = r[0];
-		l->ebx = r[1];
-		l->ecx = r[2];
-		l->edx = r[3];
+	for (size_t i = 0; i < N_RECORDS && r == 0; i++)
+		r = add_leaf(cpu, records[i].leaf, records[i].subleaf,
+			     w + BASIC_WORDS + i * RECORD_WORDS);
+	return r;
+}
+
+/* For an archive, whose pages are not unpacked: the pages that the record is in. */
+static bool keep_record(const void *data, size_t len, size_t *off, size_t *n)
+{
+	const uint32_t *w = data;
+
+	for (size_t i = (*off + sizeof(*w) - 1) / sizeof(*w); i + TOTAL_WORDS <= len / sizeof(*w);
+	     i++) {
+		if (!is_record(w + i))
+			continue;
+		*off = i * sizeof(*w);
+		*n = TOTAL_WORDS * sizeof(*w);
+		return true;
 	}
-	return 0;
+	return false;
+}
+
+int policy_image_open(const char *path, struct image **ret, struct ck_err *err)
+{
+	struct stat st;
+
+	if (stat(path, &st) == 0 && S_ISREG(st.st_mode))
+		return image_open_archive(path, keep_record, ret, err);
+	return image_open(path, ret, err);
 }
 
 /* Looks through one run of pages; 1 if the record is there and was taken. */
@@ -106,12 +143,22 @@ static int scan_run(int fd, uint64_t off, uint64_t len, CkptCpuFacts *cpu)
 	return 0;
 }
 
-/* Is the address in private data of a mapped file? */
+/* Is the address in private data of a mapped file, or in the .bss that follows it (where a static
+ * program has the record)? */
 static bool is_file_data(const MmEntry *mm, uint64_t addr)
 {
-	for (size_t i = 0; i < mm->n_vmas; i++)
-		if (addr >= mm->vmas[i]->start && addr < mm->vmas[i]->end)
-			return mm->vmas[i]->status & IMAGE_VMA_FILE_PRIVATE;
+	uint64_t data_end = 0;
+
+	for (size_t i = 0; i < mm->n_vmas; i++) {
+		const VmaEntry *v = mm->vmas[i];
+		bool data = (v->status & IMAGE_VMA_FILE_PRIVATE) ||
+			    (v->start == data_end && (v->status & IMAGE_VMA_ANON_PRIVATE));
+
+		if (addr >= v->start && addr < v->end)
+			return data;
+		if (data)
+			data_end = v->end;
+	}
 	return false;
 }
 
@@ -202,6 +249,47 @@ static CkptFacts *new_source(const char *arch)
 	return f->cpu->arch && f->kernel->release ? ck_take_ptr(&f) : NULL;
 }
 
+/* What `criu dump --cpu-cap` wrote. The order of the words is part of CRIU's format (compel, enum
+ * cpuid_leafs). 1, 0 if there is none, or an error. */
+static int take_cpuinfo(const struct image *img, CkptCpuFacts *cpu, struct ck_err *err)
+{
+	enum {
+		EDX_1,
+		EDX_80000001,
+		ECX_1 = 4,
+		ECX_80000001 = 6,
+		EBX_7 = 9,
+		EAX_D_1,
+		ECX_7,
+		EDX_7 = 18
+	};
+	CK_AUTO(message) ProtobufCMessage *m = NULL;
+	int r = image_read_one(img, IMAGE_CPUINFO, 0, &m, err);
+	const CpuinfoEntry *e = (const CpuinfoEntry *)m;
+	const CpuinfoX86Entry *x = r == 0 && e->n_x86_entry ? e->x86_entry[0] : NULL;
+	uint32_t w[EDX_7 + 1] = { 0 };
+
+	if (!x)
+		return r == -ENOENT ? 0 : r;
+	for (size_t i = 0; i < x->n_capability && i < CK_ARRAY_SIZE(w); i++)
+		w[i] = x->capability[i];
+	cpu->has_xcr0 = x->has_xfeatures_mask;
+	cpu->xcr0 = x->xfeatures_mask;
+	cpu->has_xsave_size = x->has_xsave_size;
+	cpu->xsave_size = x->xsave_size;
+	cpu->has_family = cpu->has_model = cpu->has_stepping = true;
+	cpu->family = x->cpu_family;
+	cpu->model = x->model;
+	cpu->stepping = x->stepping;
+	if (add_leaf(cpu, 1, 0, (uint32_t[]){ 0, 0, w[ECX_1], w[EDX_1] }) < 0 ||
+	    add_leaf(cpu, 7, 0, (uint32_t[]){ 0, w[EBX_7], w[ECX_7], w[EDX_7] }) < 0 ||
+	    add_leaf(cpu, 0xd, 1, (uint32_t[]){ w[EAX_D_1], 0, 0, 0 }) < 0 ||
+	    add_leaf(cpu, 0x80000001, 0, (uint32_t[]){ 0, 0, w[ECX_80000001], w[EDX_80000001] }) <
+		    0)
+		return -ENOMEM;
+	return 1;
+}
+
 /* 1 or -ENOMEM. */
 static int describe(CkptCpuFacts *cpu)
 {
@@ -231,6 +319,8 @@ int policy_derive_cpu(const struct image *img, const CkptNeeds *n, CkptFacts **r
 		if (r == 1 && take_components(img, n->tasks[i]->pid, f->cpu, err) < 0)
 			return ck_err_at(err, -EBADMSG, "task %u", n->tasks[i]->pid);
 	}
+	if (r == 0)
+		r = take_cpuinfo(img, f->cpu, err);
 	if (r == 1)
 		r = describe(f->cpu);
 	if (r == -ENOMEM)

@@ -92,6 +92,8 @@ int policy_files_read(struct policy_files *f, struct ck_err *err)
 
 	if (r < 0)
 		return r;
+	f->needs->has_max_fds = f->needs->has_highest_fd = true;
+	f->needs->max_fds = (uint32_t)f->entries.n;
 	f->file = calloc(f->entries.n + 1, sizeof(*f->file));
 	if (!f->file)
 		return no_memory(err);
@@ -215,28 +217,24 @@ int policy_files_of_mm(struct policy_files *f, const CkptNeedTask *t, const MmEn
 	return r;
 }
 
-/* Kinds of open files that ckpt can't restore; NULL for the others. */
-static const char *unsupported_kind(FdTypes type)
+const char *policy_unsupported_kind(int type)
 {
-	switch (type) {
+	switch ((FdTypes)type) {
 	case FD_TYPES__REG:
 	case FD_TYPES__PIPE:
 	case FD_TYPES__FIFO:
 	case FD_TYPES__TTY:
 	case FD_TYPES__EVENTFD:
+	case FD_TYPES__EVENTPOLL:
+	case FD_TYPES__SIGNALFD:
+	case FD_TYPES__TIMERFD:
 		return NULL;
 	case FD_TYPES__INETSK:
 		return "internet socket";
 	case FD_TYPES__UNIXSK:
 		return "unix socket";
-	case FD_TYPES__EVENTPOLL:
-		return "epoll descriptor";
 	case FD_TYPES__INOTIFY:
 		return "inotify descriptor";
-	case FD_TYPES__SIGNALFD:
-		return "signalfd";
-	case FD_TYPES__TIMERFD:
-		return "timerfd";
 	case FD_TYPES__MEMFD:
 		return "memfd";
 	case FD_TYPES__PIDFD:
@@ -251,9 +249,11 @@ static const char *unsupported_kind(FdTypes type)
 static int need_fd(struct policy_files *f, const CkptNeedTask *t, const FdinfoEntry *fd,
 		   struct ck_err *err)
 {
-	const char *what = unsupported_kind(fd->type);
+	const char *what = policy_unsupported_kind((int)fd->type);
 	struct policy_file *file, *path;
 
+	if (fd->fd > f->needs->highest_fd)
+		f->needs->highest_fd = fd->fd;
 	if (what)
 		return policy_add_unsupported(f->needs, what, err);
 	file = find(f, fd->id);

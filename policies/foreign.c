@@ -17,6 +17,7 @@
 #include "image/core.pb-c.h"
 #include "image/format.h"
 #include "image/image.h"
+#include "image/inventory.pb-c.h"
 #include "image/mm.pb-c.h"
 #include "image/pstree.pb-c.h"
 
@@ -282,8 +283,43 @@ static int add_pages(enum image_kind kind, unsigned int id, uint64_t size, void 
 	return 0;
 }
 
+/* A container's: the job has namespaces of its own, and its paths are not this host's. */
+static int take_namespaces(const struct image *img, CkptNeeds *n, bool *ret_mounts,
+			   struct ck_err *err)
+{
+	CK_AUTO(message) ProtobufCMessage *inv = NULL;
+	CK_AUTO(message) ProtobufCMessage *ids = NULL;
+	const TaskKobjIdsEntry *host, *job;
+	int r = image_read_one(img, IMAGE_INVENTORY, 0, &inv, err);
+
+	if (r == 0)
+		r = image_read_one(img, IMAGE_IDS, n->tasks[0]->pid, &ids, err);
+	if (r == -ENOENT)
+		return 0;
+	host = r == 0 ? ((const InventoryEntry *)inv)->root_ids : NULL;
+	job = (const TaskKobjIdsEntry *)ids;
+	if (!host)
+		return r;
+#define OTHER(ns) \
+	(host->has_##ns##_ns_id && job->has_##ns##_ns_id && host->ns##_ns_id != job->ns##_ns_id)
+	*ret_mounts = OTHER(mnt);
+	if (OTHER(pid) || OTHER(net) || OTHER(ipc) || OTHER(uts) || OTHER(mnt) || OTHER(user) ||
+	    OTHER(cgroup))
+		r = policy_add_unsupported(n, "namespaces of its own, as a container has", err);
+#undef OTHER
+	return r;
+}
+
+static void drop_paths(CkptNeeds *n)
+{
+	for (size_t i = 0; i < n->n_paths; i++)
+		ckpt_need_path__free_unpacked(n->paths[i], NULL);
+	n->n_paths = 0;
+}
+
 static int derive(const struct image *img, CkptNeeds *n, struct ck_err *err)
 {
+	bool own_mounts = false;
 	CK_AUTO(image_entries) struct image_entries tree = { 0 };
 	CK_AUTO(policy_files) struct policy_files files = { .img = img, .needs = n };
 	int r = image_read_all(img, IMAGE_PSTREE, 0, &tree, err);
@@ -294,6 +330,8 @@ static int derive(const struct image *img, CkptNeeds *n, struct ck_err *err)
 	if (r == 0 && !n->arch)
 		r = ck_fail(err, CK_ERR_IMAGE, -EBADMSG, "the image has no tasks");
 	if (r == 0)
+		r = take_namespaces(img, n, &own_mounts, err);
+	if (r == 0)
 		r = policy_files_read(&files, err);
 	for (size_t i = 0; i < n->n_tasks && r == 0; i++) {
 		r = take_memory(img, n, &files, n->tasks[i], err);
@@ -302,6 +340,8 @@ static int derive(const struct image *img, CkptNeeds *n, struct ck_err *err)
 	}
 	if (r == 0)
 		r = policy_files_finish(&files, err);
+	if (own_mounts)
+		drop_paths(n);
 	return r < 0 ? r : image_each(img, add_pages, n, err);
 }
 

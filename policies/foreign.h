@@ -33,6 +33,8 @@ struct policy_files {
 	size_t n;
 };
 
+/* What an open file of this FdTypes is called if ckpt can't restore it; NULL: it can. */
+const char *policy_unsupported_kind(int type);
 int policy_files_read(struct policy_files *f, struct ck_err *err);
 /* Mapped files and the program; descriptors, cwd and root. */
 int policy_files_of_mm(struct policy_files *f, const CkptNeedTask *t, const MmEntry *mm,

@@ -119,6 +119,8 @@ const char *policy_finding_name(enum finding_status s);
 int policy_judge(const struct rule_input *in, const struct policy *p, struct verdict *ret,
 		 struct ck_err *err);
 
+/* image_open(), or for a file image_open_archive(): enough to be judged. */
+int policy_image_open(const char *path, struct image **ret, struct ck_err *err);
 /* What an image needs, and where it comes from: read from an image of ours, derived from CRIU's.
  * *ret_source may become NULL. Both are freed with their *__free_unpacked(). */
 int policy_read_needs(const struct image *img, CkptNeeds **ret_needs, CkptFacts **ret_source,

@@ -13,7 +13,7 @@
 #include "probe/probe.h"
 
 static void state_finding(const struct rule *r, const struct rule_input *in,
-			  enum rule_image_state state, struct findings *out)
+			  enum rule_image_state state, const char *remedy, struct findings *out)
 {
 	const struct rule_image *i = in->image;
 	struct finding *f;
@@ -24,23 +24,23 @@ static void state_finding(const struct rule *r, const struct rule_input *in,
 	}
 	f = findings_add(out, r, FINDING_REFUSE, NULL);
 	finding_have(f, "%s", i->fault);
-	if (i->hint && i->hint[0])
-		finding_remedy(f, "%s", i->hint);
+	finding_remedy(f, "%s", i->hint && i->hint[0] ? i->hint : remedy);
 }
 
 static void corrupt_rule(const struct rule *r, const struct rule_input *in, struct findings *out)
 {
-	state_finding(r, in, RULE_IMAGE_CORRUPT, out);
+	state_finding(r, in, RULE_IMAGE_CORRUPT, "use another copy of the image, or another image",
+		      out);
 }
 
 static void incomplete_rule(const struct rule *r, const struct rule_input *in, struct findings *out)
 {
-	state_finding(r, in, RULE_IMAGE_INCOMPLETE, out);
+	state_finding(r, in, RULE_IMAGE_INCOMPLETE, "take a new dump: this one was cut short", out);
 }
 
 static void version_rule(const struct rule *r, const struct rule_input *in, struct findings *out)
 {
-	state_finding(r, in, RULE_IMAGE_VERSION, out);
+	state_finding(r, in, RULE_IMAGE_VERSION, "use the ckpt that wrote it", out);
 }
 
 static void sums_rule(const struct rule *r, const struct rule_input *in, struct findings *out)
@@ -70,7 +70,8 @@ static void unsupported_rule(const struct rule *r, const struct rule_input *in,
 
 		finding_need(f, "to be restored");
 		finding_have(f, "ckpt does not know how");
-		finding_remedy(f, "restore this image with CRIU");
+		finding_remedy(f, "restore it with what made it; --override image.unsupported "
+				  "judges the rest");
 	}
 }
 
