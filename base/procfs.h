@@ -246,4 +246,48 @@ static inline void ck_auto_proc_timers(struct proc_timers *t)
 	proc_timers_done(t);
 }
 
+/* ---- the host ---- */
+
+/* /proc/net/tcp, tcp6, udp, udp6 */
+struct proc_listener {
+	bool v6;
+	uint8_t address[16]; /* in network byte order; 4 bytes unless v6 */
+	uint32_t port;
+	uint32_t uid;
+};
+struct proc_listeners {
+	struct proc_listener *l;
+	size_t n;
+	bool others; /* a socket in another state was there, too */
+};
+/* TCP sockets that listen and UDP sockets that are bound. The kernel lists those of TCP first. */
+int proc_parse_listeners(const char *text, size_t len, struct proc_listeners *ret);
+void proc_listeners_done(struct proc_listeners *l);
+static inline void ck_auto_proc_listeners(struct proc_listeners *l)
+{
+	proc_listeners_done(l);
+}
+
+/* /proc/loadavg: threads of the host, and the newest pid. -EINVAL. */
+int proc_parse_loadavg(const char *text, size_t len, uint32_t *ret_tasks, uint32_t *ret_last);
+
+/* /proc/PID/cgroup, cgroups(7) */
+struct proc_cgroup {
+	char *controllers; /* "cpu,cpuacct", "name=systemd"; "" for v2 */
+	char *path;        /* from the root of the hierarchy, as the reader sees it */
+};
+struct proc_cgroups {
+	struct proc_cgroup *g;
+	size_t n;
+};
+int proc_parse_cgroups(const char *text, size_t len, struct proc_cgroups *ret);
+void proc_cgroups_done(struct proc_cgroups *g);
+static inline void ck_auto_proc_cgroups(struct proc_cgroups *g)
+{
+	proc_cgroups_done(g);
+}
+
+/* Is a type among those in /proc/filesystems? */
+bool proc_has_filesystem(const char *text, size_t len, const char *type);
+
 #endif

@@ -43,7 +43,11 @@ static int probe_for(const char *dir, CkptFacts **ret, struct ck_err *err)
 
 	if (r == 0)
 		r = policy_read_needs(img, &needs, &source, err);
-	return r < 0 ? r : policy_look(needs, ret, err);
+	if (r == 0)
+		r = policy_look(needs, ret, err);
+	if (r == 0 && probe_path_packages(*ret) < 0)
+		r = ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot look at this host's packages");
+	return r;
 }
 
 static int probe_cpuid(const char *path, CkptFacts **ret, struct ck_err *err)
@@ -67,6 +71,7 @@ int cmd_probe(const struct cmd_args *a)
 	struct ck_err err = CK_ERR_INIT;
 	const char *path = cmd_value(a, "output");
 	const char *image = cmd_value(a, "for"), *cpuid = cmd_value(a, "from-cpuid");
+	const char *modules = cmd_value(a, "modules");
 	int r;
 
 	if (image && cpuid)
@@ -77,6 +82,8 @@ int cmd_probe(const struct cmd_args *a)
 		r = probe_for(image, &facts, &err);
 	else
 		r = probe_facts(&facts, &err);
+	if (r == 0 && modules)
+		r = probe_modules_of(facts, modules, &err);
 	if (r == 0 && path && strcmp(path, "-") != 0)
 		r = cmd_write_file(path, write_facts, facts, &err);
 	else if (r == 0)

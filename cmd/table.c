@@ -63,6 +63,8 @@ static const struct cmd_option probe_options[] = {
 	{ "for", 0, "IMAGE", CMD_DIR, 0,
 	  "answer also what this image asks: its files, directories and pids, as this user finds "
 	  "them" },
+	{ "modules", 0, "DIR", CMD_DIR, 0,
+	  "look for kernel modules in this tree, another kernel's /lib/modules/RELEASE" },
 	{ "from-cpuid", 0, "FILE", CMD_FILE, 0,
 	  "the CPU of another host instead of this one, from CPUID leaves in AIDA64's text form" },
 };

@@ -124,6 +124,90 @@ static int vdso_facts(CkptKernelFacts *k)
 	return 0;
 }
 
+/* What narrows down, or widens, what a user may do or a job may need. */
+static const char *const sysctls[] = {
+	"fs.file-max",
+	"fs.nr_open",
+	"fs.pipe-max-size",
+	"kernel.apparmor_restrict_unprivileged_userns",
+	"kernel.io_uring_disabled",
+	"kernel.modules_disabled",
+	"kernel.msgmax",
+	"kernel.msgmnb",
+	"kernel.msgmni",
+	"kernel.randomize_va_space",
+	"kernel.sem",
+	"kernel.shmall",
+	"kernel.shmmax",
+	"kernel.shmmni",
+	"kernel.threads-max",
+	"kernel.unprivileged_userns_clone",
+	"kernel.yama.ptrace_scope",
+	"net.core.somaxconn",
+	"net.ipv4.ip_local_port_range",
+	"net.ipv4.ip_unprivileged_port_start",
+	"user.max_ipc_namespaces",
+	"user.max_mnt_namespaces",
+	"user.max_net_namespaces",
+	"user.max_pid_namespaces",
+	"user.max_time_namespaces",
+	"user.max_user_namespaces",
+	"user.max_uts_namespaces",
+	"vm.legacy_va_layout",
+	"vm.max_map_count",
+	"vm.memfd_noexec",
+	"vm.nr_hugepages",
+	"vm.overcommit_memory",
+	"vm.overcommit_ratio",
+	"vm.unprivileged_userfaultfd",
+};
+
+static int add_sysctl(CkptKernelFacts *k, const char *name)
+{
+	CK_AUTO(free) char *text = NULL;
+	char path[128];
+	CkptSysctl *s;
+
+	snprintf(path, sizeof(path), "/proc/sys/%s", name);
+	for (char *c = path + strlen("/proc/sys/"); *c; c++)
+		if (*c == '.')
+			*c = '/';
+	if (ck_read_file_at(AT_FDCWD, path, 4096, &text, NULL) < 0)
+		return 0;
+	text[strcspn(text, "\n")] = '\0';
+	for (char *c = text; *c; c++)
+		if (*c == '\t')
+			*c = ' ';
+	s = CK_PB_NEW(CkptSysctl, ckpt_sysctl);
+	if (!s)
+		return -ENOMEM;
+	s->name = strdup(name);
+	s->value = ck_take_ptr(&text);
+	if (!s->name || ck_pb_append(&k->sysctls, &k->n_sysctls, s) < 0) {
+		ckpt_sysctl__free_unpacked(s, NULL);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+/* "nodev\tproc\n", "\text4\n" */
+static int add_filesystems(CkptKernelFacts *k)
+{
+	CK_AUTO(free) char *text = NULL;
+	char *rest, *line;
+
+	if (ck_read_file_at(AT_FDCWD, "/proc/filesystems", 1 << 16, &text, NULL) < 0)
+		return 0;
+	rest = text;
+	while ((line = strsep(&rest, "\n")) != NULL) {
+		const char *tab = strchr(line, '\t');
+
+		if (tab && ck_pb_append_str(&k->filesystems, &k->n_filesystems, tab + 1) < 0)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
 static int kernel_facts(CkptFacts *facts, const struct utsname *u)
 {
 	CkptKernelFacts *k = facts->kernel;
@@ -141,7 +225,10 @@ static int kernel_facts(CkptFacts *facts, const struct utsname *u)
 	k->has_page_size = k->has_task_size = true;
 	k->page_size = (uint32_t)sysconf(_SC_PAGESIZE);
 	k->task_size = task_size();
-	return vdso_facts(k);
+	for (size_t i = 0; i < CK_ARRAY_SIZE(sysctls); i++)
+		if (add_sysctl(k, sysctls[i]) < 0)
+			return -ENOMEM;
+	return add_filesystems(k) < 0 ? -ENOMEM : vdso_facts(k);
 }
 
 static int add_mount(CkptFacts *facts, const struct proc_mount *m)
@@ -155,7 +242,11 @@ static int add_mount(CkptFacts *facts, const struct proc_mount *m)
 	c->source = strdup(m->source);
 	c->root = strdup(m->root);
 	c->options = strdup(m->options);
-	if (!c->point || !c->fstype || !c->source || !c->root || !c->options ||
+	c->super_options = strdup(m->super_options);
+	c->has_major = c->has_minor = true;
+	c->major = m->major;
+	c->minor = m->minor;
+	if (!c->super_options || !c->point || !c->fstype || !c->source || !c->root || !c->options ||
 	    ck_pb_append(&facts->mounts, &facts->n_mounts, c) < 0) {
 		ckpt_mount__free_unpacked(c, NULL);
 		return -ENOMEM;
@@ -207,6 +298,16 @@ static int fill(CkptFacts *facts, struct ck_err *err)
 		r = run_experiments(facts);
 	if (r == 0)
 		r = probe_memory(facts);
+	if (r == 0)
+		r = probe_tasks(facts);
+	if (r == 0)
+		r = probe_cgroups(facts);
+	if (r == 0)
+		r = probe_network(facts);
+	if (r == 0)
+		r = probe_modules(facts);
+	if (r == 0)
+		r = probe_packages_in(facts, PROBE_DPKG);
 	if (r == 0)
 		r = mount_facts(facts);
 	return r < 0 ? r : cpuinfo_facts(&facts->cpu, err);

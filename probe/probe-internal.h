@@ -47,11 +47,19 @@ int probe_mark_momentary(CkptFacts *facts); /* probe/facts.c; -ENOMEM */
 void probe_capabilities(CkptPrivFacts *p); /* the four sets */
 int probe_privileges(CkptFacts *facts);
 
-/* probe/memory.c */
-int probe_memory(CkptFacts *facts);
-/* The path of a cgroup v1 controller, or of v2 (controller ""), in the text of /proc/PID/cgroup;
- * NULL if there is none. The caller frees it. */
-char *probe_cgroup_path(const char *text, const char *controller);
+/* Each adds its part to facts, or leaves out what it can't know: 0 or -ENOMEM. */
+int probe_memory(CkptFacts *facts);  /* probe/memory.c */
+int probe_tasks(CkptFacts *facts);   /* probe/memory.c */
+int probe_cgroups(CkptFacts *facts); /* probe/cgroup.c; after probe_memory() */
+int probe_network(CkptFacts *facts); /* probe/net.c */
+int probe_modules(CkptFacts *facts); /* probe/modules.c */
+/* probe/packages.c; admin is dpkg's directory. The second adds what owns facts->paths. */
+#define PROBE_DPKG "/var/lib/dpkg"
+int probe_packages_in(CkptFacts *facts, const char *admin);
+int probe_path_packages_in(CkptFacts *facts, const char *admin);
+
+/* "memory" among "cpu,memory" */
+bool probe_in_list(const char *list, const char *want);
 /* The value in bytes of a "Name:  123 kB" line of /proc/meminfo; false if there is none. */
 bool probe_meminfo(const char *text, const char *name, uint64_t *ret);
 

@@ -55,6 +55,12 @@ extern const char *const probe_momentary[];
 int probe_facts(CkptFacts **ret, struct ck_err *err);
 /* A host of which nothing is known but its CPU, which becomes part of *ret, or is freed. */
 int probe_facts_of_cpu(CkptCpuFacts *cpu, CkptFacts **ret, struct ck_err *err);
+/* Replaces facts->modules by what the tree of modules of another kernel has (DIR is its
+ * /lib/modules/RELEASE; modprobe.d is that of the same root). CK_ERR_CONFIG if it is none. */
+int probe_modules_of(CkptFacts *facts, const char *dir, struct ck_err *err);
+/* Adds which packages own facts->paths, and those packages. Reads the lists of all: some 10 ms. 0
+ * or -ENOMEM. */
+int probe_path_packages(CkptFacts *facts);
 /*
  * Adds to facts->pids which of n numbers (of tasks, process groups or sessions) are taken in our
  * pid namespace, and by whom. 0 or -ENOMEM.

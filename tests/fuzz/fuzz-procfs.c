@@ -101,21 +101,33 @@ static void parse_limits(const char *text, size_t len)
 	proc_parse_limits(text, len, &l);
 }
 
-/* This one and the next take terminated text. */
 static void parse_cgroup(const char *text, size_t len)
 {
-	char *s = strndup(text, len), *v1, *v2;
+	struct proc_cgroups g;
 
-	FUZZ_ASSERT(s);
-	v1 = probe_cgroup_path(s, "memory");
-	v2 = probe_cgroup_path(s, "");
-	FUZZ_ASSERT(!v1 || strstr(s, v1));
-	FUZZ_ASSERT(!v2 || strstr(s, v2));
-	free(v1);
-	free(v2);
-	free(s);
+	if (proc_parse_cgroups(text, len, &g) < 0) {
+		FUZZ_ASSERT(!g.g && !g.n);
+		return;
+	}
+	for (size_t i = 0; i < g.n; i++)
+		FUZZ_ASSERT(strlen(g.g[i].controllers) + strlen(g.g[i].path) <= len);
+	proc_cgroups_done(&g);
 }
 
+static void parse_listeners(const char *text, size_t len)
+{
+	struct proc_listeners l;
+
+	if (proc_parse_listeners(text, len, &l) < 0) {
+		FUZZ_ASSERT(!l.l && !l.n);
+		return;
+	}
+	for (size_t i = 0; i < l.n; i++)
+		FUZZ_ASSERT(l.l[i].port <= 65535);
+	proc_listeners_done(&l);
+}
+
+/* This one takes terminated text. */
 static void parse_meminfo(const char *text, size_t len)
 {
 	char *s = strndup(text, len);
@@ -137,7 +149,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		{ "maps", parse_maps },           { "fdinfo", parse_fdinfo },
 		{ "mountinfo", parse_mountinfo }, { "timers", parse_timers },
 		{ "limits", parse_limits },       { "cgroup", parse_cgroup },
-		{ "meminfo", parse_meminfo },
+		{ "meminfo", parse_meminfo },     { "listeners", parse_listeners },
 	};
 	char name[16];
 
