@@ -174,6 +174,13 @@ int engine_tags_begin(struct engine_task *t, struct ck_err *err);
 int engine_tags_put(struct engine_task *t, struct ck_err *err);
 int engine_tags_read(struct engine_task *t, struct ck_err *err);
 int engine_tags_end(struct engine_task *t, struct ck_err *err);
+/* Tells fn of the runs of pages that are in memory, in a range of a task's shared anonymous memory:
+ * neither holes nor what is swapped out. Runs can be split. */
+int engine_resident(struct engine_task *t, uint64_t start, uint64_t end,
+		    int (*fn)(uint64_t start, uint64_t end, void *arg, struct ck_err *err),
+		    void *arg, struct ck_err *err);
+/* Has the kernel begin to read what is swapped out in such a range. */
+int engine_fetch(struct engine_task *t, uint64_t start, uint64_t end, struct ck_err *err);
 
 /* ---- engine/write*.c: what was looked at, as images ---- */
 int engine_write_tree(struct engine_dump *d, struct ck_err *err); /* pstree, ids, inventory ... */
@@ -181,9 +188,19 @@ int engine_write_tree(struct engine_dump *d, struct ck_err *err); /* pstree, ids
 int engine_fill_needs(struct engine_dump *d, struct ck_err *err);
 int engine_write_core(struct engine_dump *d, struct engine_task *t, struct ck_err *err);
 int engine_write_mm(struct engine_dump *d, struct engine_task *t, struct ck_err *err);
-/* All private pages of a task, and once per tree all shared anonymous memory. */
+/* All private pages of a task. */
 int engine_write_pages(struct engine_dump *d, struct engine_task *t, uint32_t pages_id,
 		       struct ck_err *err);
+/* A shared object's pages, from runs in the tasks that map it, in the order of their offsets. */
+struct engine_run {
+	uint32_t id; /* of the object */
+	struct engine_task *task;
+	uint64_t start, end; /* in the task */
+	int64_t shift;       /* added to these: offsets in the object */
+};
+int engine_write_runs(struct engine_dump *d, uint32_t id, uint32_t pages_id,
+		      const struct engine_run *runs, size_t n, struct ck_err *err);
+/* Once per tree: all shared anonymous memory. With the blob in. */
 int engine_write_shmem(struct engine_dump *d, uint32_t first_pages_id, struct ck_err *err);
 /* Lists the shared anonymous memory objects of the tree, so that they have ids from 1 on. */
 int engine_find_shmem(struct engine_dump *d, struct ck_err *err);

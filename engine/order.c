@@ -129,3 +129,72 @@ int engine_tags_end(struct engine_task *t, struct ck_err *err)
 {
 	return order_tags(t, PARASITE_UNTAG, err);
 }
+
+/* ---- memory ---- */
+
+/* An order that ckpt doesn't wait for any more delays the job: this much takes some 0.2 s. */
+#define MAX_RANGE (64ull << 30)
+
+static int order_range(struct engine_task *t, enum parasite_order order, struct parasite_orders *o,
+		       struct ck_err *err)
+{
+	uint64_t start = o->start;
+	int r;
+
+	o->order = order;
+	r = give_order(t, o, err);
+	if (r == 0 && o->error)
+		r = ck_fail(err, CK_ERR_SYS, o->error, "cannot ask for the pages at %llx",
+			    (unsigned long long)start);
+	return r;
+}
+
+static int tell_runs(const struct engine_task *t, const struct parasite_orders *o,
+		     int (*fn)(uint64_t start, uint64_t end, void *arg, struct ck_err *err),
+		     void *arg, struct ck_err *err)
+{
+	CK_AUTO(free) struct parasite_run *run = calloc(PARASITE_NRUNS, sizeof(*run));
+	size_t n = o->n_runs < PARASITE_NRUNS ? o->n_runs : PARASITE_NRUNS;
+	int r = 0;
+
+	if (!run)
+		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot list pages");
+	if (ck_pread_full(t->memfd, run, n * sizeof(*run),
+			  (off_t)(o->scratch + offsetof(struct parasite_scratch, run))) !=
+	    (ssize_t)(n * sizeof(*run)))
+		return ck_fail(err, CK_ERR_SYS, -EIO, "cannot read the blob's answers");
+	for (size_t i = 0; i < n && r == 0; i++)
+		r = fn(run[i].start, run[i].end, arg, err);
+	return r;
+}
+
+int engine_resident(struct engine_task *t, uint64_t start, uint64_t end,
+		    int (*fn)(uint64_t start, uint64_t end, void *arg, struct ck_err *err),
+		    void *arg, struct ck_err *err)
+{
+	struct parasite_orders o;
+	int r = read_orders(t, &o, err);
+
+	for (uint64_t at = start; at < end && r == 0; at = o.start) {
+		o.start = at;
+		o.end = end - at > MAX_RANGE ? at + MAX_RANGE : end;
+		r = order_range(t, PARASITE_RESIDENT, &o, err);
+		if (r == 0 && o.start <= at)
+			r = ck_fail(err, CK_ERR_SYS, -EIO, "the list of pages makes no progress");
+		if (r == 0)
+			r = tell_runs(t, &o, fn, arg, err);
+	}
+	return r;
+}
+
+int engine_fetch(struct engine_task *t, uint64_t start, uint64_t end, struct ck_err *err)
+{
+	struct parasite_orders o;
+	int r = read_orders(t, &o, err);
+
+	if (r < 0)
+		return r;
+	o.start = start;
+	o.end = end;
+	return order_range(t, PARASITE_FETCH, &o, err);
+}

@@ -196,122 +196,16 @@ int engine_write_pages(struct engine_dump *d, struct engine_task *t, uint32_t pa
 	return r < 0 ? r : writer_close(&w, err);
 }
 
-/* ---- shared anonymous memory: once per object, from whoever maps it ---- */
-
-struct piece {
-	const struct engine_task *task;
-	const struct proc_map *map;
-};
-
-static int by_offset(const void *a, const void *b)
-{
-	const struct piece *x = a, *y = b;
-
-	return x->map->pgoff < y->map->pgoff ? -1 : x->map->pgoff > y->map->pgoff;
-}
-
-static bool same_object(const struct proc_map *a, const struct proc_map *b)
-{
-	return a->inode == b->inode && a->dev_major == b->dev_major && a->dev_minor == b->dev_minor;
-}
-
-static int write_object(struct engine_dump *d, uint32_t id, struct piece *pieces, size_t n,
-			uint32_t pages_id, struct ck_err *err)
+int engine_write_runs(struct engine_dump *d, uint32_t id, uint32_t pages_id,
+		      const struct engine_run *runs, size_t n, struct ck_err *err)
 {
 	CK_AUTO(writer) struct writer w = { .d = d, .zero_is_absent = true };
-	uint64_t done = 0;
-	int r;
+	int r = writer_open(&w, IMAGE_PAGEMAP_SHMEM, id, pages_id, err);
 
-	qsort(pieces, n, sizeof(*pieces), by_offset);
-	r = writer_open(&w, IMAGE_PAGEMAP_SHMEM, id, pages_id, err);
 	for (size_t i = 0; i < n && r == 0; i++) {
-		const struct proc_map *m = pieces[i].map;
-		uint64_t end = m->pgoff + (m->end - m->start);
-		uint64_t from = m->pgoff > done ? m->pgoff : done;
-
-		if (from >= end)
-			continue;
-		w.task = pieces[i].task;
-		w.shift = (int64_t)(m->pgoff - m->start);
-		r = copy_run(m->start + (from - m->pgoff), m->end, &w, err);
-		done = end;
+		w.task = runs[i].task;
+		w.shift = runs[i].shift;
+		r = copy_run(runs[i].start, runs[i].end, &w, err);
 	}
 	return r < 0 ? r : writer_close(&w, err);
-}
-
-static int add_object(struct engine_dump *d, const struct proc_map *m)
-{
-	const struct proc_map **grown;
-
-	if (engine_shmem_id(d, m))
-		return 0;
-	grown = realloc(d->shmem, (d->n_shmem + 1) * sizeof(*grown));
-	if (!grown)
-		return -ENOMEM;
-	d->shmem = grown;
-	d->shmem[d->n_shmem++] = m;
-	return 0;
-}
-
-uint32_t engine_shmem_id(const struct engine_dump *d, const struct proc_map *m)
-{
-	for (size_t i = 0; i < d->n_shmem; i++)
-		if (same_object(d->shmem[i], m))
-			return (uint32_t)i + 1;
-	return 0;
-}
-
-int engine_find_shmem(struct engine_dump *d, struct ck_err *err)
-{
-	for (size_t i = 0; i < d->n_tasks; i++)
-		for (size_t k = 0; k < d->tasks[i]->maps.n; k++) {
-			const struct proc_map *m = &d->tasks[i]->maps.m[k];
-
-			if ((engine_map_status(m) & IMAGE_VMA_ANON_SHARED) && add_object(d, m) < 0)
-				return ck_fail(err, CK_ERR_SYS, -ENOMEM,
-					       "cannot list shared memory");
-		}
-	return 0;
-}
-
-static int collect_pieces(const struct engine_dump *d, uint32_t id, struct piece **ret,
-			  size_t *ret_n)
-{
-	CK_AUTO(free) struct piece *pieces = NULL;
-	size_t n = 0;
-
-	for (size_t i = 0; i < d->n_tasks; i++)
-		for (size_t k = 0; k < d->tasks[i]->maps.n; k++) {
-			const struct proc_map *m = &d->tasks[i]->maps.m[k];
-			struct piece *grown;
-
-			if (!(engine_map_status(m) & IMAGE_VMA_ANON_SHARED) ||
-			    engine_shmem_id(d, m) != id)
-				continue;
-			grown = realloc(pieces, (n + 1) * sizeof(*pieces));
-			if (!grown)
-				return -ENOMEM;
-			pieces = grown;
-			pieces[n++] = (struct piece){ d->tasks[i], m };
-		}
-	*ret = ck_take_ptr(&pieces);
-	*ret_n = n;
-	return 0;
-}
-
-int engine_write_shmem(struct engine_dump *d, uint32_t first_pages_id, struct ck_err *err)
-{
-	for (size_t i = 0; i < d->n_shmem; i++) {
-		CK_AUTO(free) struct piece *pieces = NULL;
-		uint32_t id = (uint32_t)i + 1;
-		size_t n = 0;
-		int r = collect_pieces(d, id, &pieces, &n);
-
-		if (r < 0)
-			return ck_fail(err, CK_ERR_SYS, r, "cannot list shared memory");
-		r = write_object(d, id, pieces, n, first_pages_id + (uint32_t)i, err);
-		if (r < 0)
-			return r;
-	}
-	return 0;
 }

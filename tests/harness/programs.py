@@ -75,7 +75,7 @@ def big_text(size, width):
 
 def own_jobs():
     names = (
-        "spin nap futex handler storm threads tree sessions signals memory files shares eventfd epoll pty clocks vectors rseq self".split()
+        "spin nap futex handler storm threads tree sessions signals memory sparse files shares eventfd epoll pty clocks vectors rseq self".split()
     )
     more = {"files": {"files.d/files.seq": whole, "files.d/files.append": whole}, "memory": {"memory.data": whole}}
     jobs = [Program(n, ["{bin}/" + n], results=more.get(n)) for n in names]
