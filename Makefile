@@ -136,14 +136,15 @@ $(B)/tests/bench/%: tests/bench/%.c
 	$(Q)mkdir -p $(@D) && $(CC) $(TEST_CFLAGS) -o $@ $<
 $(B)/tests/tools/%: tests/tools/%.c
 	$(call say,TOOL,$@)
-	$(Q)mkdir -p $(@D) && $(CC) $(TEST_CFLAGS) -o $@ $<
+	$(Q)mkdir -p $(@D) && $(CC) $(TEST_CFLAGS) -o $@ $< $(TEST_LIBS)
+$(B)/tests/tools/deny: TEST_LIBS = -lseccomp
 
 # Debian packages: what building, testing and the demo need; make lint, which is part of make check, needs more.
 DEPS := build-essential pkg-config libprotobuf-c-dev protobuf-c-compiler libjson-c-dev libcap-dev libkmod-dev \
-	libxxhash-dev libarchive-dev scdoc check bats criu lammps python3 perl sqlite3 gzip zstd coreutils passwd util-linux \
+	libxxhash-dev libarchive-dev libseccomp-dev scdoc check bats criu lammps python3 perl sqlite3 gzip zstd coreutils passwd util-linux \
 	qemu-system-x86 busybox-static e2fsprogs cpio
 DEPS_LINT := git clang-format clang-tidy cppcheck shellcheck codespell
-.PHONY: deps deps-lint jobs check check-all check-unit check-cli check-jobs check-kill check-interop check-vm \
+.PHONY: deps deps-lint jobs check check-all check-unit check-cli check-deny check-jobs check-kill check-interop check-vm \
 	check-long demo
 deps:
 	$(Q)tests/deps $(DEPS)
@@ -162,8 +163,9 @@ SUITE_kill = tests/kill/run-kill
 SUITE_interop = tests/interop/run-interop
 SUITE_vm = tests/vm/run-vm
 SUITE_lint = status:tests/lint
+SUITE_deny = tests/deny/run-deny
 SUITE_dev-jobs = CKPT=$(abspath $(B)-dev/ckpt) CKPT_N=1 tests/harness/run-jobs tree threads sessions signals memory files vectors
-check-cli check-jobs check-kill check-interop check-vm: check-%: jobs
+check-cli check-deny check-jobs check-kill check-interop check-vm: check-%: jobs
 	$(Q)$(SUITE_$*)
 
 # The sub-make is for the packages: what pkg-config says is known only once they are there.
@@ -173,7 +175,7 @@ check-all: jobs $(UNIT)
 	$(Q)$(MAKE) --no-print-directory DEV=1 B=$(B)-dev sanitized
 	$(Q)tests/tally -o $(B)/total unit=unit:"$(UNIT)" dev-unit=unit:"$(UNIT:$(B)/%=$(B)-dev/%)" \
 		$(foreach f,$(FUZZ),fuzz-$f="$(B)-dev/tests/fuzz/replay-$f tests/fuzz/corpus/$f") \
-		$(foreach s,lint cli dev-jobs jobs kill interop vm,$s="$(SUITE_$s)")
+		$(foreach s,lint cli deny dev-jobs jobs kill interop vm,$s="$(SUITE_$s)")
 check-long: deps-lint
 	$(Q)$(MAKE) --no-print-directory check-all CKPT_N=200 CKPT_KILL=every
 
@@ -253,7 +255,7 @@ check-shell:
 	$(Q)shellcheck $(SHELLS)
 check-spelling:
 	$(call say,CHECK,$@)
-	$(Q)git ls-files | grep -vE '^LICENSE$$|/data/' | xargs codespell
+	$(Q)git ls-files | grep -vE '^LICENSE$$|/data/|/corpus/' | xargs codespell
 
 fmt:
 	$(Q)clang-format -i $(OWN_C) $(OWN_H)

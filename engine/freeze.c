@@ -616,12 +616,24 @@ int engine_freeze(struct engine_dump *d, struct ck_err *err)
 	return r;
 }
 
+/* Whoever may trace a task may not always signal it (CAP_SYS_PTRACE without CAP_KILL): it is let
+ * go, and kills itself. */
+static void kill_or_let_go(struct engine_task *t)
+{
+	if (t->zombie || kill(t->pid, SIGKILL) == 0)
+		return;
+	for (size_t k = 0; k < t->n_threads; k++) {
+		if (!t->threads[k].detached)
+			ptrace(PTRACE_DETACH, t->threads[k].tid, 0, 0);
+		t->threads[k].detached = true;
+	}
+}
+
 void engine_kill(struct engine_dump *d)
 {
 	/* Children first would let a parent see them die; all are stopped, so the order is free. */
 	for (size_t i = 0; i < d->n_tasks; i++)
-		if (!d->tasks[i]->zombie)
-			kill(d->tasks[i]->pid, SIGKILL);
+		kill_or_let_go(d->tasks[i]);
 	for (size_t i = 0; i < d->n_tasks; i++)
 		for (size_t k = d->tasks[i]->n_threads; k > 0; k--) {
 			struct engine_thread *th = &d->tasks[i]->threads[k - 1];

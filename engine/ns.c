@@ -296,14 +296,12 @@ pid_t engine_spawn_trunk(struct engine_restore *r, struct ck_err *err)
  * (most containers) the kernel forbids a new one; /proc/self is right in the outer one too. Linux
  * fs/namespace.c:mount_too_revealing()
  */
-int engine_enter_namespaces(struct engine_restore *r, struct ck_err *err)
+void engine_enter_namespaces(struct engine_restore *r)
 {
-	if (mount("none", "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
-		return ck_fail_errno(err, "cannot separate the mounts");
-	if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
+	if (mount("none", "/", NULL, MS_REC | MS_SLAVE, NULL) < 0 ||
+	    mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
 		engine_note(r, "no /proc of its own could be mounted for the job (%s)",
 			    strerror(errno));
-	return 0;
 }
 
 /* ---- clocks ---- */

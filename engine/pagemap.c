@@ -87,7 +87,9 @@ int engine_private_pages(int pagemap, uint64_t start, uint64_t end, run_fn *fn, 
 		};
 		int n = ioctl(pagemap, SCAN_IOCTL, &scan);
 
-		if (n < 0 && (errno == ENOTTY || errno == EINVAL))
+		/* An older kernel, or a filter of system calls. */
+		if (n < 0 &&
+		    (errno == ENOTTY || errno == EINVAL || errno == ENOSYS || errno == EPERM))
 			return by_words(pagemap, at, end, fn, arg, err);
 		if (n < 0)
 			return ck_fail_errno(err, "cannot scan the pagemap");

@@ -172,8 +172,8 @@ int engine_choose_place(struct engine_restore *r, struct ck_err *err);
 /* The trunk as a child of ours: in place, or init of fresh namespaces. Returns its pid in the
  * parent, 0 in the trunk, which is only returned to when it may go on. */
 pid_t engine_spawn_trunk(struct engine_restore *r, struct ck_err *err);
-/* In the trunk of namespaces: its own /proc. */
-int engine_enter_namespaces(struct engine_restore *r, struct ck_err *err);
+/* In the trunk of namespaces: its own /proc, or a note that it can't be had. */
+void engine_enter_namespaces(struct engine_restore *r);
 /* In the trunk: children see the clocks go on from where the job saw them last. */
 int engine_set_clocks(struct engine_restore *r, struct ck_err *err);
 

@@ -110,7 +110,7 @@ void engine_trunk_main(struct engine_restore *r, int sock)
 	if (r->strategy == ENGINE_NAMESPACES) {
 		if (!(r->opts->flags & ENGINE_RESTORE_SHELL_JOB))
 			setsid();
-		rc = engine_enter_namespaces(r, &p.err);
+		engine_enter_namespaces(r);
 	}
 	if (rc == 0)
 		rc = engine_run(r, &p.err);

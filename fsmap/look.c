@@ -91,6 +91,10 @@ static int compare_contents(int fd, const CkptNeedPath *need, CkptPathFact *f)
 
 static bool may(const char *path, int mode)
 {
+	/* faccessat() is faccessat2(2), which old seccomp profiles of containers answer with EPERM.
+	 */
+	if (geteuid() == getuid() && getegid() == getgid())
+		return access(path, mode) == 0;
 	return faccessat(AT_FDCWD, path, mode, AT_EACCESS) == 0;
 }
 

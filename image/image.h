@@ -232,8 +232,8 @@ int image_pages_sums(const struct image *img, unsigned int pages_id, const uint6
 int image_append_pagemap(struct image_file *f, uint64_t vaddr, uint64_t pages, unsigned int flags,
 			 struct ck_err *err);
 /*
- * A pagemap as read: runs ascending, page-aligned and not overlapping, their pages within the pages
- * file. Pages are of IMAGE_PAGE_SIZE bytes.
+ * A pagemap as read: runs ascending, page-aligned, not overlapping and none empty, their pages
+ * within the pages file. Pages are of IMAGE_PAGE_SIZE bytes.
  */
 #define IMAGE_PAGE_SIZE 4096u
 struct image_pages_run {

@@ -68,7 +68,8 @@ static int add_run(struct image_pagemap *p, const PagemapEntry *e, uint64_t *end
 				       "has more pages than pages-%u.img", p->pages_id);
 		p->present += run->pages;
 	}
-	p->n++;
+	if (run->pages)
+		p->n++;
 	return 0;
 }
 

@@ -60,6 +60,16 @@ static CkptTristate place(const CkptFacts *t, const char *make, const char *set_
 	return all_of2(a, b);
 }
 
+/* What the kernel has, a filter may still forbid. */
+#define REMEDY_FILTER                                                                       \
+	"a seccomp filter is in the way: allow it in the container's profile, or run ckpt " \
+	"outside of the container"
+
+static bool has_filter(const CkptFacts *t)
+{
+	return t->priv->has_seccomp && t->priv->seccomp == 2;
+}
+
 struct ways {
 	CkptTristate in_place; /* pids chosen in this pid namespace */
 	CkptTristate pidns;    /* a pid namespace, with our own rights */
@@ -141,9 +151,13 @@ static void restore_rule(const struct rule *r, const struct rule_input *in, stru
 	finding_have(f, "in place: %s; in a new one: %s", w.why_not_in_place, w.why_no_userns);
 	if (in->target->priv->has_uid)
 		finding_evidence(f, "tried as uid %u", in->target->priv->uid);
-	finding_remedy(f,
-		       "as root: sysctl -w user.max_user_namespaces=15000 (and, where there is "
-		       "such a switch, kernel.unprivileged_userns_clone=1), or run ckpt as root");
+	if (has_filter(in->target))
+		finding_remedy(f, REMEDY_FILTER);
+	else
+		finding_remedy(
+			f, "as root: sysctl -w user.max_user_namespaces=15000 (and, where there "
+			   "is such a switch, kernel.unprivileged_userns_clone=1), or run ckpt "
+			   "as root");
 	if (f)
 		f->host = v == CKPT_TRISTATE__CKPT_NO;
 }
@@ -313,11 +327,21 @@ static void taken_rule(const struct rule *r, const struct rule_input *in, struct
 		f->retry = true;
 }
 
+/* Is a host's kernel ("6.1.0-50") of this release ("5.9") or later? */
+static bool is_release(const CkptFacts *t, const char *since)
+{
+	unsigned int major = 0, minor = 0, want_major = 0, want_minor = 0;
+
+	/* NOLINTBEGIN(cert-err34-c): what is no number is 0 */
+	sscanf(t->kernel->release, "%9u.%9u", &major, &minor);
+	sscanf(since, "%9u.%9u", &want_major, &want_minor);
+	/* NOLINTEND(cert-err34-c) */
+	return major > want_major || (major == want_major && minor >= want_minor);
+}
+
 static void pid_max_rule(const struct rule *r, const struct rule_input *in, struct findings *out)
 {
 	uint32_t highest = 0, limit = in->target->kernel->pid_max;
-	unsigned long major, minor;
-	char *end;
 	struct finding *f;
 	struct ways w;
 
@@ -335,9 +359,7 @@ static void pid_max_rule(const struct rule *r, const struct rule_input *in, stru
 	/* Since v6.14 a new pid namespace starts with the largest limit there is (kernel/
 	 * pid_namespace.c:create_pid_namespace(), 7863dcc72d0f). */
 	ways_of(in->target, &w);
-	major = strtoul(in->target->kernel->release, &end, 10);
-	minor = *end == '.' ? strtoul(end + 1, NULL, 10) : 0;
-	if (beside(in, &w) == CKPT_TRISTATE__CKPT_YES && (major > 6 || (major == 6 && minor >= 14)))
+	if (beside(in, &w) == CKPT_TRISTATE__CKPT_YES && is_release(in->target, "6.14"))
 		limit = 1u << 22;
 	if (highest < limit) {
 		findings_add(out, r, FINDING_OK, NULL);
@@ -379,7 +401,10 @@ static void feature_finding(const struct rule *r, const struct rule_input *in, c
 		     *detail                       ? detail
 		     : v == CKPT_TRISTATE__CKPT_NO ? "missing"
 						   : "not known");
-	if (fact >= 0)
+	if (fact >= 0 && has_filter(in->target) &&
+	    is_release(in->target, probe_fact_infos[fact].since))
+		finding_remedy(f, REMEDY_FILTER);
+	else if (fact >= 0)
 		finding_remedy(f, "restore it on Linux %s or later", probe_fact_infos[fact].since);
 	else
 		finding_remedy(f, "use a ckpt that knows this feature");
