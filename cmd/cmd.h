@@ -93,6 +93,7 @@ int cmd_help(const struct cmd_args *a);
 int cmd_match(const struct cmd_args *a);
 int cmd_policy(const struct cmd_args *a);
 int cmd_probe(const struct cmd_args *a);
+int cmd_report(const struct cmd_args *a);
 int cmd_restore(const struct cmd_args *a);
 int cmd_show(const struct cmd_args *a);
 

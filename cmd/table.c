@@ -69,6 +69,16 @@ static const struct cmd_option probe_options[] = {
 	  "the CPU of another host instead of this one, from CPUID leaves in AIDA64's text form" },
 };
 
+static const struct cmd_option report_options[] = {
+	{ "image", 0, "DIR", CMD_DIR, CMD_REQUIRED | CMD_REPEAT,
+	  "an image; CRIU's are judged too" },
+	{ "output", 'o', "FILE", CMD_FILE, 0,
+	  "write the page, as HTML that needs no other file; it is there as a whole or not at "
+	  "all" },
+	{ "format", 0, "text|json", CMD_WORD, 0, "how the summary is written" },
+	POLICY_OPTIONS,
+};
+
 static const struct cmd_option restore_options[] = {
 	{ "image", 0, "DIR", CMD_DIR, CMD_REQUIRED,
 	  "where from. The image is only read, and can be restored again" },
@@ -190,6 +200,27 @@ const struct cmd cmd_table[] = {
 		.examples = "ckpt probe -o node7.json\n"
 			    "ckpt probe --for snap -o node7.json\n",
 		.run = cmd_probe,
+	},
+	{
+		.name = "report",
+		.summary = "tell which images of a site could go to which of its hosts",
+		.about = "Judges every image for the host of every profile, and tells which images "
+			 "have "
+			 "no host, which hosts take nothing, and what is in the way most. With -o "
+			 "it "
+			 "writes a page with the matrix of images against hosts, every reason and "
+			 "remedy, and what ckpt itself can do on each host. Hosts about which all "
+			 "the "
+			 "same is to be said are one line.\n\n"
+			 "PROFILE is as for ckpt match.",
+		.operands = "PROFILE...",
+		.min_operands = 1,
+		.max_operands = SIZE_MAX,
+		.operand_kind = CMD_FILE,
+		OPTIONS(report),
+		.examples = "ckpt report pool/ --image snap1 --image snap2 -o site.html\n"
+			    "ckpt report pool/ --image snap1 --format json\n",
+		.run = cmd_report,
 	},
 	{
 		.name = "restore",

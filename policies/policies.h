@@ -188,6 +188,7 @@ struct policy_lack {
 	const char *fact, *meaning, *who, *since; /* of probe/facts.def */
 	CkptTristate value;                       /* no, or not known */
 	char *detail;                             /* what the probe saw, may be empty */
+	unsigned int blocks;                      /* 1 << an ability that fails, or may, for it */
 };
 struct policy_readiness {
 	CkptTristate able[POLICY_N_ABILITIES];

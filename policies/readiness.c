@@ -43,6 +43,24 @@ static bool needs(const char *who, const char *what)
 	return false;
 }
 
+/* Which abilities want a fact: as a bit each. */
+static unsigned int wanted_by(const struct probe_fact_info *f)
+{
+	static const char *const beside[] = { "ns", "ns.set_tid", "pidns", "pidns.set_tid" };
+	unsigned int r = 0;
+
+	if (needs(f->who, "dump"))
+		r |= 1u << POLICY_DUMP;
+	if (needs(f->who, "restore"))
+		r |= 1u << POLICY_RESTORE_IN_PLACE | 1u << POLICY_RESTORE_BESIDE;
+	if (!strcmp(f->name, "set_tid"))
+		r |= 1u << POLICY_RESTORE_IN_PLACE;
+	for (size_t i = 0; i < CK_ARRAY_SIZE(beside); i++)
+		if (!strcmp(f->name, beside[i]))
+			r |= 1u << POLICY_RESTORE_BESIDE;
+	return r;
+}
+
 static int add(const CkptFacts *host, const struct probe_fact_info *f, struct policy_readiness *r)
 {
 	const char *detail;
@@ -57,11 +75,25 @@ static int add(const CkptFacts *host, const struct probe_fact_info *f, struct po
 	}
 	if (v == YES)
 		return 0;
-	*lack = (struct policy_lack){ f->name, f->meaning, f->who, f->since, v, strdup(detail) };
+	*lack = (struct policy_lack){
+		f->name, f->meaning, f->who, f->since, v, strdup(detail), wanted_by(f),
+	};
 	if (!lack->detail)
 		return -ENOMEM;
 	r->n_lacks++;
 	return 0;
+}
+
+/* What there are several ways for is blocked by the lack of one only where none is left. */
+static void find_blocks(struct policy_readiness *r)
+{
+	unsigned int failing = 0;
+
+	for (int i = 0; i < POLICY_N_ABILITIES; i++)
+		if (r->able[i] != YES)
+			failing |= 1u << i;
+	for (size_t i = 0; i < r->n_lacks; i++)
+		r->lacks[i].blocks &= failing;
 }
 
 int policy_readiness(const CkptFacts *host, struct policy_readiness *ret)
@@ -84,6 +116,7 @@ int policy_readiness(const CkptFacts *host, struct policy_readiness *ret)
 			return -ENOMEM;
 		}
 	}
+	find_blocks(&r);
 	*ret = r;
 	return 0;
 }

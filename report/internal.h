@@ -7,6 +7,8 @@
 
 #include "report/report.h"
 
+struct ck_strbuf;
+
 /* ---- many hosts (site.c) ---- */
 
 enum { REPORT_N_VERDICTS = VERDICT_IMAGE + 1 };
@@ -20,6 +22,8 @@ const struct verdict *report_cell(const struct report_site *s, size_t host, size
 void report_count_image(const struct report_site *s, size_t image, struct report_counts *ret);
 /* What decides: the first finding, deferred ones aside. NULL: nothing is wrong. */
 const struct finding *report_cause(const struct verdict *v);
+/* At most max characters of text, those that could move a terminal's cursor as escapes. */
+void report_put(struct ck_strbuf *b, const char *text, size_t max);
 /* Does it stand in the way of a restore? */
 bool report_is_trouble(const struct finding *f);
 

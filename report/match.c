@@ -49,23 +49,6 @@ static struct ranked *rank_hosts(const struct report_site *s)
 
 /* ---- text ---- */
 
-/* At most max characters (not bytes) of text. */
-static void put(struct ck_strbuf *b, const char *text, size_t max)
-{
-	size_t n = 0;
-
-	for (const unsigned char *p = (const unsigned char *)text; *p; p++) {
-		if ((*p & 0xc0) != 0x80 && n++ == max) {
-			ck_strbuf_addf(b, "...");
-			return;
-		}
-		if (*p < 0x20 || *p == 0x7f)
-			ck_strbuf_addf(b, "\\x%02x", *p);
-		else
-			ck_strbuf_add(b, p, 1);
-	}
-}
-
 static void put_finding(struct ck_strbuf *b, const struct finding *f)
 {
 	const struct rule *r = policy_rule_find(f->rule);
@@ -73,10 +56,10 @@ static void put_finding(struct ck_strbuf *b, const struct finding *f)
 	ck_strbuf_addf(b, "%s", r ? r->title : "");
 	if (f->subject) {
 		ck_strbuf_addf(b, ": ");
-		put(b, f->subject, TEXT_MAX_SHOWN);
+		report_put(b, f->subject, TEXT_MAX_SHOWN);
 	} else if (f->have) {
 		ck_strbuf_addf(b, ": has ");
-		put(b, f->have, TEXT_MAX_SHOWN);
+		report_put(b, f->have, TEXT_MAX_SHOWN);
 	}
 	ck_strbuf_addf(b, " [%s]", f->rule);
 }
@@ -88,9 +71,9 @@ static void put_likeness(struct ck_strbuf *b, const struct verdict *v, const str
 		ck_strbuf_addf(b, "CPU and kernel as where the image was made");
 		return;
 	}
-	put(b, v->target_cpu ? v->target_cpu : "unknown CPU", TEXT_MAX_SHOWN);
+	report_put(b, v->target_cpu ? v->target_cpu : "unknown CPU", TEXT_MAX_SHOWN);
 	ck_strbuf_addf(b, ", Linux ");
-	put(b, v->target_kernel ? v->target_kernel : "unknown", TEXT_MAX_SHOWN);
+	report_put(b, v->target_kernel ? v->target_kernel : "unknown", TEXT_MAX_SHOWN);
 }
 
 static void put_why(struct ck_strbuf *b, const struct verdict *v, const struct policy_rank *r)
@@ -124,7 +107,7 @@ static char *shown_name(const struct report_host *h)
 {
 	struct ck_strbuf b = CK_STRBUF_INIT;
 
-	put(&b, h->name, NAME_MAX_SHOWN);
+	report_put(&b, h->name, NAME_MAX_SHOWN);
 	return ck_strbuf_take(&b);
 }
 
@@ -173,7 +156,7 @@ static int put_summary(FILE *out, const struct report_site *s)
 	report_count_image(s, 0, &n);
 	ck_strbuf_addf(&b, "%zu of %zu host%s can take ", n.of[VERDICT_COMPATIBLE], s->n_hosts,
 		       s->n_hosts == 1 ? "" : "s");
-	put(&b, s->images[0], SIZE_MAX);
+	report_put(&b, s->images[0], SIZE_MAX);
 	for (size_t i = 0; i < CK_ARRAY_SIZE(parts); i++)
 		if (n.of[parts[i].status])
 			ck_strbuf_addf(&b, ", %zu %s", n.of[parts[i].status], parts[i].text);

@@ -8,6 +8,7 @@
 
 #include <stdint.h>
 #include <stdio.h>
+#include <time.h>
 
 #include "image/facts.pb-c.h"
 #include "policies/policies.h"
@@ -68,5 +69,12 @@ static inline void ck_auto_site(struct report_site *s)
 int report_match_text(FILE *out, const struct report_site *s, struct ck_err *err);
 /* docs/schema/match.json */
 int report_match_json(FILE *out, const struct report_site *s, int exit_status, struct ck_err *err);
+
+/* One page of HTML that needs nothing else: the images against the hosts, and what is in the way.
+ * now is when, in seconds since the Epoch. */
+int report_site_html(FILE *out, const struct report_site *s, time_t now, struct ck_err *err);
+/* What stands at its top, in a screen of text; and as docs/schema/report.json. */
+int report_site_text(FILE *out, const struct report_site *s, struct ck_err *err);
+int report_site_json(FILE *out, const struct report_site *s, struct ck_err *err);
 
 #endif

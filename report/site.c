@@ -6,7 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/strbuf.h"
 #include "report/internal.h"
+#include "report/utf8.h"
 
 void report_site_done(struct report_site *s)
 {
@@ -59,4 +61,29 @@ const struct finding *report_cause(const struct verdict *v)
 		if (v->findings.f[i].status != FINDING_DEFERRED)
 			return &v->findings.f[i];
 	return NULL;
+}
+
+/* U+0080 to U+009F are control characters too. */
+static bool is_plain(const unsigned char *p, size_t len)
+{
+	return len > 1 ? p[0] != 0xc2 || p[1] >= 0xa0 : len && *p >= 0x20 && *p != 0x7f;
+}
+
+void report_put(struct ck_strbuf *b, const char *text, size_t max)
+{
+	const unsigned char *p = (const unsigned char *)text;
+
+	for (size_t n = 0; *p; n++) {
+		size_t len = report_utf8_len(p), bytes = len ? len : 1;
+
+		if (n == max) {
+			ck_strbuf_addf(b, "...");
+			return;
+		}
+		if (is_plain(p, len))
+			ck_strbuf_add(b, p, len);
+		for (size_t i = 0; !is_plain(p, len) && i < bytes; i++)
+			ck_strbuf_addf(b, "\\x%02x", p[i]);
+		p += bytes;
+	}
 }

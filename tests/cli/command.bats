@@ -96,7 +96,7 @@ bats_require_minimum_version 1.5.0
 
 @test "completion proposes commands, options and values" {
 	[ "$(complete ckpt '')" = "$("$CKPT" help --format list | grep -v ' ')" ]
-	[ "$(complete ckpt re | head -1)" = restore ]
+	[ "$(complete ckpt res | head -1)" = restore ]
 	for c in $("$CKPT" help --format list | grep -v ' '); do
 		complete ckpt "$c" -- >got
 		for o in $("$CKPT" help --format list | sed -n "s/^$c //p") --help --verbose; do
@@ -113,7 +113,7 @@ bats_require_minimum_version 1.5.0
 	[ "$(complete ckpt show --format '')" = $'text\njson' ]
 	[ "$(complete ckpt show --format =)" = $'text\njson' ]
 	complete ckpt dump -t '' | grep -qx $$
-	[ "$(complete ckpt help re | head -1)" = restore ]
+	[ "$(complete ckpt help res | head -1)" = restore ]
 }
 
 @test "a wrong command line is told with what was probably meant" {

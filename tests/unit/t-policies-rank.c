@@ -161,6 +161,8 @@ START_TEST(readiness_by_fact)
 		ck_assert_str_eq(r.lacks[0].fact, ready[_i].without);
 		ck_assert_int_eq((int)r.lacks[0].value, (int)ready[_i].value);
 		ck_assert_str_ne(r.lacks[0].meaning, "");
+		for (int i = 0; i < POLICY_N_ABILITIES; i++)
+			ck_assert_int_eq(r.lacks[0].blocks >> i & 1, r.able[i] != YES);
 	}
 	policy_readiness_done(&r);
 }

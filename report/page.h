@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Private to report/: the parts of the page about a site. */
+#ifndef CK_REPORT_PAGE_H
+#define CK_REPORT_PAGE_H
+
+#include "report/html.h"
+#include "report/kinds.h"
+
+struct report_page {
+	struct report_html w;
+	const struct report_site *site;
+	struct report_kinds kinds;
+	struct report_blockers blockers;
+	size_t image_prefix; /* bytes that the names of all images begin with */
+};
+
+extern const char report_page_css[];
+
+/* How a verdict looks: a class in the CSS, a sign, a word. */
+struct report_look {
+	const char *class, *sign, *word;
+};
+const struct report_look *report_look(enum verdict_status s);
+/* What an image is called on the page. */
+const char *report_image_name(const struct report_page *p, size_t image);
+
+/* A bar of coloured shares of all; what they are stands beside it in words. */
+void report_bar(struct report_html *w, const struct report_counts *n, size_t all);
+
+/* ---- page-parts.c: a section each ---- */
+void report_page_blockers(struct report_page *p);
+void report_page_readiness(struct report_page *p);
+void report_page_images(struct report_page *p);
+void report_page_kinds(struct report_page *p);
+void report_page_unread(struct report_page *p);
+
+#endif
