@@ -191,8 +191,9 @@ const struct cmd cmd_table[] = {
 	{
 		.name = "probe",
 		.summary = "print what this host is, as JSON",
-		.about = "Prints what this host is: CPU, kernel, privileges, mounts, memory. What "
-			 "can't "
+		.about = "Prints what this host is: CPU, kernel, privileges, memory, control "
+			 "groups, "
+			 "mounts, network, packages. What can't "
 			 "be known is told as unknown. A stored profile lets ckpt check judge for "
 			 "this "
 			 "host elsewhere.",

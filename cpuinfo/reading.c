@@ -42,7 +42,7 @@ static bool hex(struct cursor *c, unsigned int digits, uint32_t *ret)
 	uint32_t v = 0;
 
 	for (unsigned int i = 0; i < digits; i++) {
-		char d = c->p < c->end ? *c->p : '\0';
+		unsigned char d = c->p < c->end ? (unsigned char)*c->p : 0;
 
 		if (d >= '0' && d <= '9')
 			v = v << 4 | (uint32_t)(d - '0');
