@@ -75,6 +75,8 @@ const struct image_type image_types[IMAGE_N_KINDS] = {
 	ROW(STATS_RESTORE, "stats-restore", "stats-restore", 0x57093306, SERVICE, NULL, &stats_entry__descriptor),
 	ROW(CKPT_FACTS, "ckpt-facts", "ckpt-facts.img", 0x54434b43, OURS, NULL, &ckpt_facts__descriptor),
 	ROW(CKPT_NEEDS, "ckpt-needs", "ckpt-needs.img", 0x444e4b43, OURS, NULL, &ckpt_needs__descriptor),
+	ROW(CKPT_FILE, "ckpt-file", "ckpt-file-%x.img", 0x4c464b43, ARRAY | PERID | EXTRA | OURS,
+	    &ghost_file_entry__descriptor, &ghost_chunk_entry__descriptor),
 	ROW(CKPT_SUMS, "ckpt-sums", "ckpt-sums.img", 0x4d534b43, ARRAY | OURS | LATE | SEALED,
 	    NULL, &ckpt_pages_sums__descriptor),
 	ROW(CKPT_MANIFEST, "ckpt-manifest", "ckpt-manifest.img", 0x464d4b43, OURS | SEALED,

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Restore of files that travelled in the image because no name led to them (ghost.c): each is made
- * once, without a name again, and all descriptions and mappings of it are opened through /proc. It
- * is made where it was, so that it has the same file system, or else in a directory for temporary
- * files. Its mode is set last: until then it must be possible to open it.
+ * Restore of files that travelled in the image (ghost.c): each is made once, and all descriptions
+ * and mappings of it are opened through /proc. One that had no name any more gets none; it is made
+ * where it was, so that it has the same file system, or else in a directory for temporary files.
+ * One that had its name gets it when all files are open; whatever has that name now loses it, but
+ * stays with those who have it open. Modes are set last: until then it must be possible to open the
+ * file.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -22,9 +24,12 @@
 enum { COPY_CHUNK = 1 << 18 };
 
 struct res_carried {
+	enum image_kind kind; /* IMAGE_GHOST_FILE, or IMAGE_CKPT_FILE: it has a name */
 	uint32_t id;
 	struct image_entries e; /* e.m[0] is the ghost_file_entry */
-	int fd;                 /* once made: readable and writable, without a name */
+	int fd;                 /* once made: readable and writable */
+	char *temp;             /* what it is called until it gets its name; NULL without one */
+	const char *name;
 };
 
 static const GhostFileEntry *head_of(const struct res_carried *c)
@@ -46,6 +51,8 @@ static int check_carried(const struct res_carried *c, struct ck_err *err)
 	if (c->e.n == 0)
 		return ck_fail(err, CK_ERR_IMAGE, -EINVAL, "is empty");
 	h = head_of(c);
+	if (c->kind == IMAGE_CKPT_FILE && S_ISDIR(h->mode))
+		return ck_fail(err, CK_ERR_IMAGE, -EINVAL, "holds a directory");
 	if (!S_ISREG(h->mode) && !S_ISDIR(h->mode) && !S_ISFIFO(h->mode))
 		return ck_fail(err, CK_ERR_HOST, -EOPNOTSUPP,
 			       "holds a kind of file that can't be made (mode %o)", h->mode);
@@ -62,15 +69,16 @@ static int check_carried(const struct res_carried *c, struct ck_err *err)
 	return 0;
 }
 
-static int get_carried(struct engine_restore *r, uint32_t id, struct res_carried **ret,
-		       struct ck_err *err)
+static int get_carried(struct engine_restore *r, enum image_kind kind, uint32_t id,
+		       struct res_carried **ret, struct ck_err *err)
 {
 	struct res_restore *res = r->res;
 	struct res_carried **grown, *c;
+	char name[IMAGE_NAME_MAX];
 	int e;
 
 	for (size_t i = 0; i < res->n_carried; i++)
-		if (res->carried[i]->id == id) {
+		if (res->carried[i]->id == id && res->carried[i]->kind == kind) {
 			*ret = res->carried[i];
 			return 0;
 		}
@@ -80,14 +88,32 @@ static int get_carried(struct engine_restore *r, uint32_t id, struct res_carried
 	c = grown ? calloc(1, sizeof(*c)) : NULL;
 	if (!c)
 		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot remember a carried file");
+	c->kind = kind;
 	c->id = id;
 	c->fd = -EBADF;
 	res->carried[res->n_carried++] = c;
-	e = image_read_all(r->image, IMAGE_GHOST_FILE, id, &c->e, err);
+	e = image_read_all(r->image, kind, id, &c->e, err);
 	if (e == 0)
 		e = check_carried(c, err);
 	*ret = c;
-	return e < 0 ? ck_err_at(err, e, "ghost-file-%x.img", id) : 0;
+	image_file_name(kind, id, name);
+	return e < 0 ? ck_err_at(err, e, "%s", name) : 0;
+}
+
+/* Where it had two names, one of them is enough: nothing tells them apart. */
+static int load_named(struct engine_restore *r, struct res_rfile *f, struct ck_err *err)
+{
+	const RegFileEntry *reg = f->fe->reg;
+	int e;
+
+	if (!reg->has_carried)
+		return 0;
+	if (f->carried)
+		return ck_fail(err, CK_ERR_IMAGE, -EEXIST, "file %u is carried twice", f->fe->id);
+	e = get_carried(r, IMAGE_CKPT_FILE, reg->carried, &f->carried, err);
+	if (e == 0 && !f->carried->name)
+		f->carried->name = reg->name;
+	return e;
 }
 
 static int load_remap(struct engine_restore *r, const RemapFilePathEntry *m, struct ck_err *err)
@@ -105,8 +131,9 @@ static int load_remap(struct engine_restore *r, const RemapFilePathEntry *m, str
 			       f->fe->reg->name);
 	if (f->carried)
 		return ck_fail(err, CK_ERR_IMAGE, -EEXIST, "file %u is carried twice", m->orig_id);
-	return get_carried(r, m->has_remap_type ? m->remap_id : m->remap_id & ~(1u << 31),
-			   &f->carried, err);
+	return get_carried(r, IMAGE_GHOST_FILE,
+			   m->has_remap_type ? m->remap_id : m->remap_id & ~(1u << 31), &f->carried,
+			   err);
 }
 
 int res_carried_load(struct engine_restore *r, struct ck_err *err)
@@ -115,10 +142,63 @@ int res_carried_load(struct engine_restore *r, struct ck_err *err)
 
 	for (size_t i = 0; ret == 0 && i < r->res->remaps.n; i++)
 		ret = load_remap(r, (const RemapFilePathEntry *)r->res->remaps.m[i], err);
+	for (size_t i = 0; ret == 0 && i < r->res->n_files; i++)
+		if (r->res->file[i].fe->reg)
+			ret = load_named(r, &r->res->file[i], err);
 	return ret;
 }
 
 /* ---- open ---- */
+
+/* The directories above path; those that are missing are made with the modes they had. */
+static int make_dirs(const struct res_carried *c, struct ck_err *err)
+{
+	CK_AUTO(free) char *path = strdup(c->name);
+	const GhostFileEntry *h = head_of(c);
+	size_t depth = 0;
+	char *slash;
+
+	if (!path)
+		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot make a directory");
+	for (slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/'))
+		depth++;
+	for (slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+		mode_t mode = depth-- <= h->n_dir_mode ? h->dir_mode[depth] & 07777 : 0700;
+
+		*slash = '\0';
+		if (mkdir(path, 0700) == 0) {
+			if (chmod(path, mode) < 0)
+				return ck_fail_errno(err, "cannot set the mode of %s", path);
+		} else if (errno != EEXIST) {
+			return ck_fail_errno(err, "cannot make the directory %s", path);
+		}
+		*slash = '/';
+	}
+	return 0;
+}
+
+/* Beside its place, from where it can be renamed. */
+static int make_named(struct res_carried *c, struct ck_err *err)
+{
+	const char *slash = strrchr(c->name, '/');
+	int fd, r = make_dirs(c, err);
+
+	if (r < 0)
+		return r;
+	if (asprintf(&c->temp, "%.*s/.ckpt-XXXXXX", (int)(slash - c->name), c->name) < 0) {
+		c->temp = NULL;
+		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot make %s again", c->name);
+	}
+	fd = mkostemp(c->temp, O_CLOEXEC);
+	if (fd >= 0 && S_ISFIFO(head_of(c)->mode)) {
+		close(fd);
+		/* The number is ours now; between the two calls it can only be lost. */
+		fd = unlink(c->temp) == 0 && mkfifo(c->temp, 0600) == 0
+			     ? open(c->temp, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW)
+			     : -1;
+	}
+	return fd >= 0 ? fd : ck_fail_errno(err, "cannot make %s again", c->name);
+}
 
 static int make_regular(const char *dir)
 {
@@ -210,7 +290,7 @@ static int fill(struct engine_restore *r, const struct res_carried *c, int fd, s
 {
 	const GhostFileEntry *h = head_of(c);
 	CK_AUTO(free) void *buf = malloc(COPY_CHUNK);
-	CK_AUTO(fd) int in = image_open_fd(r->image, IMAGE_GHOST_FILE, c->id, err);
+	CK_AUTO(fd) int in = image_open_fd(r->image, c->kind, c->id, err);
 	int ret = 0;
 
 	if (in < 0)
@@ -238,7 +318,7 @@ int res_carried_open(struct engine_restore *r, struct res_carried *c, const char
 	int ret;
 
 	if (c->fd < 0) {
-		fd = make(c, path, err);
+		fd = c->name ? make_named(c, err) : make(c, path, err);
 		if (fd < 0)
 			return fd;
 		ret = S_ISREG(head_of(c)->mode) ? fill(r, c, fd, err) : 0;
@@ -251,7 +331,7 @@ int res_carried_open(struct engine_restore *r, struct res_carried *c, const char
 	flags &= ~O_NOFOLLOW;
 	fd = open(link, flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	if (fd < 0)
-		return ck_fail_errno(err, "cannot open the deleted file %s again", path);
+		return ck_fail_errno(err, "cannot open the carried file %s again", path);
 	*ret_fd = ck_take_fd(&fd);
 	return 0;
 }
@@ -277,7 +357,6 @@ static void give_away(const struct res_carried *c)
 /* An open writer would keep the file from being executed. */
 int res_carried_finish(struct engine_restore *r, struct ck_err *err)
 {
-	(void)err;
 	for (size_t i = 0; i < r->res->n_carried; i++) {
 		struct res_carried *c = r->res->carried[i];
 
@@ -286,6 +365,12 @@ int res_carried_finish(struct engine_restore *r, struct ck_err *err)
 		give_away(c);
 		close(c->fd);
 		c->fd = -EBADF;
+		if (!c->temp)
+			continue;
+		if (rename(c->temp, c->name) < 0)
+			return ck_fail_errno(err, "cannot put %s in place", c->name);
+		free(c->temp);
+		c->temp = NULL;
 	}
 	return 0;
 }
@@ -295,6 +380,9 @@ void res_carried_done(struct engine_restore *r)
 	for (size_t i = 0; i < r->res->n_carried; i++) {
 		if (r->res->carried[i]->fd >= 0)
 			close(r->res->carried[i]->fd);
+		if (r->res->carried[i]->temp)
+			unlink(r->res->carried[i]->temp);
+		free(r->res->carried[i]->temp);
 		image_entries_done(&r->res->carried[i]->e);
 		free(r->res->carried[i]);
 	}

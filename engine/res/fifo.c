@@ -25,6 +25,8 @@ static int fifo_look(struct engine_dump *d, struct res_file *f, struct ck_err *e
 {
 	int r = res_name_look(d, f, f->link, err);
 
+	if (r == 0)
+		r = res_state_look(d, f, false, err);
 	return r < 0 ? r : res_pipe_look(d, f, err);
 }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Dump of files that no name leads to any more: each inode travels once, as CRIU's
- * ghost-file-ID.img, and remap-fpath.img says which paths stand for it. Holes stay holes. The
+ * Dump of files that travel: of those that no name leads to any more each inode once, as CRIU's
+ * ghost-file-ID.img, and remap-fpath.img says which paths stand for it; of those that have a name
+ * but are part of the job's state (state.c), as ckpt-file-ID.img. Holes stay holes. The
  * contents are read through a descriptor of the job, its exe link or map_files; of a file that is
  * only mapped, where map_files is forbidden, what is mapped of it is read from the tasks' memory.
  */
@@ -24,7 +25,7 @@ enum { COPY_CHUNK = 1 << 18, PAGE = IMAGE_PAGE_SIZE };
 struct res_ghost_src {
 	uint32_t id;
 	const struct res_file *f; /* one that leads to it */
-	bool mapped_only;
+	bool mapped_only, named;
 };
 
 static struct res_ghost_src *find_ghost(struct engine_dump *d, const struct res_file *f)
@@ -33,7 +34,7 @@ static struct res_ghost_src *find_ghost(struct engine_dump *d, const struct res_
 		struct res_ghost_src *g = &d->res->ghosts[i];
 
 		/* On some file systems (btrfs) maps and stat() disagree on the device. */
-		if (g->f->st.st_ino == f->st.st_ino &&
+		if (g->named == f->named && g->f->st.st_ino == f->st.st_ino &&
 		    (g->f->st.st_dev == f->st.st_dev || strcmp(g->f->name, f->name) == 0))
 			return g;
 	}
@@ -52,7 +53,7 @@ static int add_ghost(struct engine_dump *d, struct res_file *f, bool mapped_only
 			return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot remember a file");
 		res->ghosts = g;
 		g = &res->ghosts[res->n_ghosts++];
-		*g = (struct res_ghost_src){ (uint32_t)res->n_ghosts, f, mapped_only };
+		*g = (struct res_ghost_src){ (uint32_t)res->n_ghosts, f, mapped_only, f->named };
 	}
 	f->ghost = g->id;
 	return 0;
@@ -69,6 +70,12 @@ int res_ghost_add(struct engine_dump *d, struct res_file *f, struct ck_err *err)
 int res_ghost_add_mapped(struct engine_dump *d, struct res_file *f, struct ck_err *err)
 {
 	return add_ghost(d, f, f->via == NULL, err);
+}
+
+int res_ghost_add_named(struct engine_dump *d, struct res_file *f, struct ck_err *err)
+{
+	f->named = true;
+	return add_ghost(d, f, false, err);
 }
 
 void res_ghost_move(struct engine_dump *d, const struct res_file *from, const struct res_file *to)
@@ -90,9 +97,30 @@ int res_ghost_put_remap(struct engine_dump *d, const struct res_file *f, uint32_
 	return res_put(d, RES_OUT_REMAP, &e.base, err);
 }
 
-static int put_head(struct image_file *out, const struct stat *st, struct ck_err *err)
+enum { MAX_DIRS = 64 };
+
+/* Modes of the directories above a file, the nearest first; without "/". */
+static size_t dir_modes(const struct res_file *f, uint32_t modes[static MAX_DIRS])
+{
+	CK_AUTO(free) char *dir = strdup(f->name);
+	struct stat st;
+	size_t n = 0;
+	char *slash;
+
+	while (dir && n < MAX_DIRS && (slash = strrchr(dir, '/')) && slash > dir) {
+		*slash = '\0';
+		if (res_name_stat(f->task, dir, &st) < 0)
+			break;
+		modes[n++] = st.st_mode;
+	}
+	return n;
+}
+
+static int put_head(struct image_file *out, const struct res_file *f, const struct stat *st,
+		    struct ck_err *err)
 {
 	GhostFileEntry e = GHOST_FILE_ENTRY__INIT;
+	uint32_t modes[MAX_DIRS];
 	Timeval atim = TIMEVAL__INIT, mtim = TIMEVAL__INIT;
 
 	e.uid = st->st_uid;
@@ -107,6 +135,10 @@ static int put_head(struct image_file *out, const struct stat *st, struct ck_err
 	mtim.tv_usec = (uint64_t)st->st_mtim.tv_nsec / 1000;
 	e.atim = &atim;
 	e.mtim = &mtim;
+	if (f->named) {
+		e.dir_mode = modes;
+		e.n_dir_mode = dir_modes(f, modes);
+	}
 	if (S_ISREG(st->st_mode)) {
 		e.has_chunks = e.chunks = true;
 		e.has_size = true;
@@ -135,7 +167,7 @@ static int put_chunk(struct image_file *out, int fd, uint64_t at, uint64_t off, 
 
 		if (n < 0 || (size_t)n < want)
 			return ck_fail(err, CK_ERR_SYS, n < 0 ? (int)n : -EIO,
-				       "cannot read a deleted file");
+				       "cannot read a file that is to be carried");
 		r = image_append_raw(out, buf, want, err);
 		at += want;
 		len -= want;
@@ -153,7 +185,8 @@ static int put_chunks(struct image_file *out, int fd, uint64_t size, bool borrow
 	int r;
 
 	if (!buf)
-		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot read a deleted file");
+		return ck_fail(err, CK_ERR_SYS, -ENOMEM,
+			       "cannot read a file that is to be carried");
 	if (borrowed)
 		return size ? put_chunk(out, fd, 0, 0, size, buf, err) : 0;
 	while ((uint64_t)hole < size) {
@@ -161,10 +194,12 @@ static int put_chunks(struct image_file *out, int fd, uint64_t size, bool borrow
 		if (data < 0 && errno == ENXIO)
 			break;
 		if (data < 0)
-			return ck_fail_errno(err, "cannot find the data of a deleted file");
+			return ck_fail_errno(
+				err, "cannot find the data of a file that is to be carried");
 		hole = lseek(fd, data, SEEK_HOLE);
 		if (hole < 0)
-			return ck_fail_errno(err, "cannot find the data of a deleted file");
+			return ck_fail_errno(
+				err, "cannot find the data of a file that is to be carried");
 		if ((uint64_t)hole > size)
 			hole = (off_t)size;
 		if (hole <= data)
@@ -186,19 +221,20 @@ static int dump_open(struct engine_dump *d, const struct res_file *f, struct ima
 	int r;
 
 	if (!S_ISREG(f->st.st_mode))
-		return put_head(out, &f->st, err);
-	fd = res_file_reopen(f, O_RDONLY);
+		return put_head(out, f, &f->st, err);
+	fd = f->via ? res_file_reopen(f, O_RDONLY) : res_name_open(f->task, f->name, O_RDONLY);
 	if (fd == -EACCES && f->fd >= 0 && (f->flags & O_ACCMODE) != O_WRONLY) {
 		fd = res_file_borrow(d, f);
 		borrowed = true;
 	}
 	if (fd < 0) {
-		r = ck_fail(err, CK_ERR_PERM, fd, "cannot read the deleted file %s", f->name);
+		r = ck_fail(err, CK_ERR_PERM, fd, "cannot read the %sfile %s",
+			    f->named ? "" : "deleted ", f->name);
 		return ck_err_hint(err, r, "its mode forbids it: root may dump it");
 	}
 	if (fstat(fd, &st) < 0)
-		return ck_fail_errno(err, "cannot stat the deleted file %s", f->name);
-	r = put_head(out, &st, err);
+		return ck_fail_errno(err, "cannot stat the file %s", f->name);
+	r = put_head(out, f, &st, err);
 	return r < 0 ? r : put_chunks(out, fd, (uint64_t)st.st_size, borrowed, err);
 }
 
@@ -285,7 +321,7 @@ static int dump_mapped(struct engine_dump *d, const struct res_file *f, struct i
 	for (size_t i = 0; i < n; i++)
 		if (s[i].off + s[i].len > (uint64_t)st.st_size)
 			st.st_size = (off_t)(s[i].off + s[i].len);
-	r = put_head(out, &st, err);
+	r = put_head(out, f, &st, err);
 	if (n)
 		qsort(s, n, sizeof(*s), by_rank); /* what comes later counts */
 	for (size_t i = 0; i < n && r == 0; i++)
@@ -298,7 +334,9 @@ int res_ghosts_dump(struct engine_dump *d, struct ck_err *err)
 	for (size_t i = 0; i < d->res->n_ghosts; i++) {
 		const struct res_ghost_src *g = &d->res->ghosts[i];
 		struct image_file *out;
-		int r = image_create(d->images, IMAGE_GHOST_FILE, g->id, &out, err), r2;
+		int r = image_create(d->images, g->named ? IMAGE_CKPT_FILE : IMAGE_GHOST_FILE,
+				     g->id, &out, err);
+		int r2;
 
 		if (r < 0)
 			return r;

@@ -82,6 +82,7 @@ int res_path_file(struct engine_dump *d, struct res_file *f, CkptPathRole role,
 		same->flags = f->flags;
 		same->mnt_id = f->mnt_id;
 		same->ghost = f->ghost;
+		same->named = f->named;
 		same->name = ck_take_ptr(&f->name);
 		/* A carried copy is found by its first file, which must outlive f. */
 		if (same->ghost)
@@ -177,6 +178,8 @@ static int dump_map(struct engine_dump *d, struct engine_task *t, const struct p
 		else if (!S_ISREG(f.st.st_mode))
 			r = ck_fail(err, CK_ERR_REFUSED, -EOPNOTSUPP,
 				    "cannot dump a mapping of a device");
+		else
+			r = res_state_look(d, &f, m->shared, err);
 	} else if (m->deleted) {
 		r = find_link(d, t, m, &f, err);
 	} else {

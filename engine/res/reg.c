@@ -39,6 +39,8 @@ static int reg_look(struct engine_dump *d, struct res_file *f, struct ck_err *er
 {
 	int r = res_name_look(d, f, f->link, err);
 
+	if (r == 0)
+		r = res_state_look(d, f, false, err);
 	return r < 0 ? r : res_fown_look(d, f, err);
 }
 
@@ -88,11 +90,13 @@ int res_put_reg(struct engine_dump *d, const struct res_file *f, uint32_t id, st
 		if (!f->ghost)
 			put_build_id(f, &e, words);
 	}
+	e.has_carried = f->named;
+	e.carried = f->ghost;
 	fe.type = FD_TYPES__REG;
 	fe.id = id;
 	fe.reg = &e;
 	r = res_put_file(d, &fe, err);
-	return r < 0 || !f->ghost ? r : res_ghost_put_remap(d, f, id, err);
+	return r < 0 || !f->ghost || f->named ? r : res_ghost_put_remap(d, f, id, err);
 }
 
 static int reg_dump(struct engine_dump *d, struct res_file *f, struct ck_err *err)

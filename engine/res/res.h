@@ -93,7 +93,8 @@ struct res_file {
 	uint64_t pos;   /* bytes */
 	int mnt_id;     /* -1 if unknown */
 	char *name;     /* absolute, without " (deleted)"; NULL for what has no path */
-	uint32_t ghost; /* id of its carried copy, 0 if its name leads to it */
+	uint32_t ghost; /* id of its carried copy, 0 if it is not carried */
+	bool named;     /* carried, though its name leads to it */
 	int inherit;    /* the caller's descriptor 0..2 that will stand for it, else -1 */
 	int stdio;      /* the lowest descriptor 0..2 in any task that is this file, else -1 */
 	FownEntry fown;
@@ -190,6 +191,8 @@ int res_ghost_add(struct engine_dump *d, struct res_file *f, struct ck_err *err)
 /* A mapped file. Without f->via only what is mapped can be had of it; st_ino and st_dev are those
  * of maps. */
 int res_ghost_add_mapped(struct engine_dump *d, struct res_file *f, struct ck_err *err);
+/* One that has its name. */
+int res_ghost_add_named(struct engine_dump *d, struct res_file *f, struct ck_err *err);
 /* Where a carried file was known by one res_file, it is now known by another. */
 void res_ghost_move(struct engine_dump *d, const struct res_file *from, const struct res_file *to);
 /* Entry id of files.img stands for the carried copy. */
@@ -202,6 +205,10 @@ int res_fown_look(struct engine_dump *d, struct res_file *f, struct ck_err *err)
 
 /* other.c: /proc can't tell a memfd's link from a path. */
 bool res_is_memfd(const struct engine_fd *fd);
+
+/* state.c: carries f if its contents belong to the job's state. */
+int res_state_look(struct engine_dump *d, struct res_file *f, bool mapped_shared,
+		   struct ck_err *err);
 
 /* pipe.c */
 int res_pipe_look(struct engine_dump *d, struct res_file *f, struct ck_err *err);

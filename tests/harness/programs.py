@@ -3,6 +3,7 @@
 the same as those of an uninterrupted run."""
 
 import base64
+import glob
 import os
 import random
 import re
@@ -26,13 +27,15 @@ def whole(data):
 
 class Program:
     """argv and env may say {bin}, the directory of the test programs. results: file name -> what to compare.
-    The job's standard output goes to the file "stdout", or to us through a pipe if pipe is set."""
+    The job's standard output goes to the file "stdout", or to us through a pipe if pipe is set.
+    wipe(cwd) removes, between a dump and the restore, what belongs to the image."""
 
     def __init__(
-        self, name, argv, files=(), setup=None, env=None, stdin=None, results=None, status=0, pipe=False, needs=None
+        self, name, argv, files=(), setup=None, env=None, stdin=None, results=None, status=0, pipe=False, needs=None, wipe=None
     ):
         self.name, self.argv, self.files, self.setup = name, argv, files, setup
         self.env, self.stdin, self.status, self.pipe, self.needs = env or {}, stdin, status, pipe, needs
+        self.wipe = wipe
         self.results = {"stdout": whole}
         self.results.update(results or {})
 
@@ -73,12 +76,22 @@ def big_text(size, width):
     return setup
 
 
+def wipe_sessions(cwd):
+    """What the job shm has by name, in its session directory and in /dev/shm."""
+    for path in glob.glob(os.path.join(cwd, "ompi.job.*")):
+        pid = path.rsplit(".", 1)[1]
+        shutil.rmtree(path)
+        os.unlink(f"/dev/shm/ckpt-job-{pid}")
+
+
 def own_jobs():
     names = (
-        "spin nap futex handler storm threads tree sessions signals memory sparse files shares eventfd epoll pty clocks vectors rseq self".split()
-    )
+        "spin nap futex handler storm threads tree sessions signals memory sparse files shares eventfd epoll pty shm "
+        "clocks vectors rseq self"
+    ).split()
     more = {"files": {"files.d/files.seq": whole, "files.d/files.append": whole}, "memory": {"memory.data": whole}}
-    jobs = [Program(n, ["{bin}/" + n], results=more.get(n)) for n in names]
+    wipes = {"shm": wipe_sessions}
+    jobs = [Program(n, ["{bin}/" + n], results=more.get(n), wipe=wipes.get(n)) for n in names]
     jobs.append(Program("status-42", ["{bin}/ends", "42"], status=42))
     jobs.append(Program("signal-15", ["{bin}/ends", "signal", "15"], status=-15))
     jobs.append(Program("pipe-out", ["{bin}/tree"], pipe=True))
