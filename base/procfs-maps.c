@@ -85,6 +85,8 @@ static bool is_map_head(const struct ck_text *line)
 
 static int parse_map_key(struct ck_text line, struct proc_map *m)
 {
+	uint64_t kib;
+
 	if (ck_text_skip(&line, "VmFlags:"))
 		m->vmflags = parse_vmflags(&line);
 	else if (ck_text_skip(&line, "ProtectionKey:"))
@@ -93,6 +95,11 @@ static int parse_map_key(struct ck_text line, struct proc_map *m)
 		return ck_text_u64(&line, 10, &m->rss_kib) ? 0 : -EINVAL;
 	else if (ck_text_skip(&line, "Swap:"))
 		return ck_text_u64(&line, 10, &m->swap_kib) ? 0 : -EINVAL;
+	else if (ck_text_skip(&line, "Shared_Clean:") || ck_text_skip(&line, "Shared_Dirty:")) {
+		if (!ck_text_u64(&line, 10, &kib))
+			return -EINVAL;
+		m->mapped_twice_kib += kib;
+	}
 	return 0;
 }
 

@@ -94,6 +94,7 @@ struct proc_map {
 	int protection_key; /* -1 if none stated */
 	uint64_t rss_kib;
 	uint64_t swap_kib;
+	uint64_t mapped_twice_kib; /* of rss_kib: mapped elsewhere, too */
 };
 
 struct proc_maps {

@@ -20,6 +20,7 @@
 
 #include "base/auto.h"
 #include "engine/dump.h"
+#include "engine/out.h"
 #include "probe/probe.h"
 
 enum {
@@ -70,6 +71,10 @@ static void dump_done(struct engine_dump *d)
 	res_dump_done(d);
 	engine_tasks_free(d);
 	free(d->shmem);
+	engine_out_free(d->out);
+	for (size_t i = 0; i < d->n_sums; i++)
+		free(d->sums[i].sums);
+	free(d->sums);
 	if (needs) { /* protobuf-c frees the message itself, too */
 		*needs = d->needs;
 		ckpt_needs__free_unpacked(needs, NULL);
@@ -225,7 +230,7 @@ int engine_dump(const struct engine_dump_opts *o, struct engine_dump_stats *ret_
 	if (r < 0)
 		return r;
 	/* The image is complete and the job is gone: this can't be a failure any more. */
-	(void)image_write_sums(o->dir, &stats.sums);
+	(void)image_write_sums(o->dir, d.sums, d.n_sums, &stats.sums);
 	stats.total_ns = now_ns() - start;
 	stats.pages = d.pages;
 	stats.tasks = d.n_tasks;

@@ -115,6 +115,9 @@ struct engine_dump {
 	uint64_t pages;
 	const struct proc_map **shmem; /* one mapping of each shared anonymous object */
 	size_t n_shmem;
+	struct engine_out *out;        /* engine/write-pages.c */
+	struct image_known_sums *sums; /* of pages files that are written; owned */
+	size_t n_sums;
 };
 
 /* "task 812 (python3)" into a buffer inside the task's comm; for ck_err_at(). */

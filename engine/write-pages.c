@@ -1,42 +1,53 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Pages of the stopped tree into pages-*.img, and the pagemaps that say where they belong. A page
- * moves once: from the task into a buffer, from there into the image. Not written: pages of files
- * that nobody wrote to, untouched pages, and zero pages where absence means zero.
+ * moves once: from the task into a buffer, from there into the image (engine/out.c). Not written:
+ * pages of files that nobody wrote to, untouched pages, and zero pages where absence means zero.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "base/auto.h"
 #include "base/fd.h"
 #include "engine/dump.h"
+#include "engine/out.h"
 #include "engine/pagemap.h"
 #include "image/format.h"
 #include "image/pagemap.pb-c.h"
 
-enum { PAGE = 4096, CHUNK = 1 << 20 };
+enum { PAGE = 4096, BATCH = 256 };
 
 /* One pagemap with its pages file. */
 struct writer {
 	struct engine_dump *d;
 	const struct engine_task *task;
 	struct image_file *map, *pages;
-	uint8_t *buf; /* CHUNK bytes */
+	uint32_t pages_id;
 	bool zero_is_absent;
-	int64_t shift;           /* added to a task's address for the pagemap */
-	uint64_t run, run_pages; /* the entry that is growing */
+	bool gently;               /* see read_task() */
+	int64_t shift;             /* added to a task's address for the pagemap */
+	uint64_t run, run_pages;   /* the entry that is growing */
+	const struct proc_map *at; /* the mapping that engine_write_pages() is in */
+
+	/* What is read next, all of one task: into the room that d->out has. */
+	struct iovec batch[BATCH];
+	size_t n_batch, batch_len;
+	uint8_t *room;
+	size_t room_len;
 };
 
 static void writer_done(struct writer *w)
 {
+	if (w->pages) /* nothing may be on its way into a file that is closed */
+		engine_out_wait(w->d->out);
 	if (w->map)
 		image_file_close(w->map, NULL);
 	if (w->pages)
 		image_file_close(w->pages, NULL);
-	free(w->buf);
 }
 
 static inline void ck_auto_writer(struct writer *w)
@@ -50,16 +61,19 @@ static int writer_open(struct writer *w, enum image_kind kind, unsigned int id, 
 	PagemapHead head = PAGEMAP_HEAD__INIT;
 	int r;
 
-	w->buf = malloc(CHUNK);
-	if (!w->buf)
-		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot copy pages");
-	head.pages_id = pages_id;
-	r = image_create(w->d->images, kind, id, &w->map, err);
+	head.pages_id = w->pages_id = pages_id;
+	r = w->d->out ? 0 : engine_out_new(&w->d->out, err);
+	if (r == 0)
+		r = image_create(w->d->images, kind, id, &w->map, err);
 	if (r == 0)
 		r = image_append(w->map, &head.base, err);
 	if (r == 0)
 		r = image_create(w->d->images, IMAGE_PAGES, pages_id, &w->pages, err);
-	return r;
+	if (r < 0)
+		return r;
+	engine_out_begin(w->d->out, w->pages);
+	w->room = engine_out_room(w->d->out, &w->room_len);
+	return 0;
 }
 
 static int end_run(struct writer *w, struct ck_err *err)
@@ -78,19 +92,10 @@ static int end_run(struct writer *w, struct ck_err *err)
 	return image_append(w->map, &e.base, err);
 }
 
-static int writer_close(struct writer *w, struct ck_err *err)
-{
-	int r = end_run(w, err), r2;
+/* ---- a batch: what was read becomes the file's next pages ---- */
 
-	r2 = image_file_close(ck_take_ptr(&w->map), r < 0 ? NULL : err);
-	r = r < 0 ? r : r2;
-	r2 = image_file_close(ck_take_ptr(&w->pages), r < 0 ? NULL : err);
-	return r < 0 ? r : r2;
-}
-
-/* n pages that belong at addr (in the pagemap's terms) are written. */
-static int put_pages(struct writer *w, uint64_t addr, const uint8_t *data, size_t n,
-		     struct ck_err *err)
+/* n pages that belong at addr (in the pagemap's terms) are the file's next. */
+static int note_pages(struct writer *w, uint64_t addr, size_t n, struct ck_err *err)
 {
 	int r = 0;
 
@@ -102,7 +107,7 @@ static int put_pages(struct writer *w, uint64_t addr, const uint8_t *data, size_
 		w->run = addr;
 	w->run_pages += n;
 	w->d->pages += n;
-	return image_append_raw(w->pages, data, n * PAGE, err);
+	return 0;
 }
 
 static bool is_zero(const uint8_t *page)
@@ -112,19 +117,21 @@ static bool is_zero(const uint8_t *page)
 	return !w[0] && !memcmp(page, page + 8, PAGE - 8);
 }
 
-static int put_chunk(struct writer *w, uint64_t addr, const uint8_t *data, size_t n,
-		     struct ck_err *err)
+/* n pages of data at addr. Those to be kept are moved to *to, the end of what is kept so far. */
+static int keep_pages(struct writer *w, uint64_t addr, const uint8_t *data, size_t n, uint8_t **to,
+		      struct ck_err *err)
 {
-	size_t from = 0;
-	int r;
+	for (size_t i = 0, from = 0; i <= n; i++) {
+		size_t len = (i - from) * PAGE;
+		int r;
 
-	if (!w->zero_is_absent)
-		return put_pages(w, addr, data, n, err);
-	for (size_t i = 0; i <= n; i++) {
-		if (i < n && !is_zero(data + i * PAGE))
+		if (i < n && !(w->zero_is_absent && is_zero(data + i * PAGE)))
 			continue;
-		if (i > from) {
-			r = put_pages(w, addr + from * PAGE, data + from * PAGE, i - from, err);
+		if (len) {
+			if (*to != data + from * PAGE)
+				memmove(*to, data + from * PAGE, len);
+			*to += len;
+			r = note_pages(w, addr + from * PAGE, i - from, err);
 			if (r < 0)
 				return r;
 		}
@@ -134,37 +141,160 @@ static int put_chunk(struct writer *w, uint64_t addr, const uint8_t *data, size_
 }
 
 /*
- * Through /proc/PID/mem: it reads PROT_NONE too, and, unlike process_vm_readv, leaves copy-on-write
- * pages shared. That one pins what it reads, for which the kernel first makes a copy of a page that
- * several tasks have: a dump of a forked job would multiply its memory.
+ * process_vm_readv() is the fast way; it fails on what the task itself can't read. It pins what it
+ * reads, for which the kernel first makes a copy of a page that several tasks have by
+ * copy-on-write: a dump of a forked job would multiply its memory. There, /proc/PID/mem it is.
  * Linux mm/gup.c:gup_must_unshare(), v5.19
  */
-static int read_task(const struct engine_task *t, uint64_t addr, uint8_t *buf, size_t len,
-		     struct ck_err *err)
+static int read_batch(const struct writer *w, struct ck_err *err)
 {
-	ssize_t got = ck_pread_full(t->memfd, buf, len, (off_t)addr);
+	struct iovec to = { w->room, w->batch_len };
+	ssize_t got =
+		w->gently ? 0 : process_vm_readv(w->task->pid, &to, 1, w->batch, w->n_batch, 0);
+	size_t done = got > 0 ? (size_t)got : 0, off = 0;
 
-	if (got == (ssize_t)len)
-		return 0;
-	return ck_fail(err, CK_ERR_SYS, got < 0 ? (int)got : -EIO, "cannot read memory at %llx",
-		       (unsigned long long)addr);
+	for (size_t i = 0; i < w->n_batch; off += w->batch[i++].iov_len) {
+		size_t have = done > off ? done - off : 0, len = w->batch[i].iov_len;
+		uint64_t addr = (uintptr_t)w->batch[i].iov_base;
+
+		if (have >= len)
+			continue;
+		got = ck_pread_full(w->task->memfd, w->room + off + have, len - have,
+				    (off_t)(addr + have));
+		if (got != (ssize_t)(len - have))
+			return ck_fail(err, CK_ERR_SYS, got < 0 ? (int)got : -EIO,
+				       "cannot read memory at %llx", (unsigned long long)addr);
+	}
+	return 0;
 }
 
+static int flush_batch(struct writer *w, struct ck_err *err)
+{
+	uint8_t *to = w->room;
+	size_t off = 0;
+	int r = w->n_batch ? read_batch(w, err) : 0;
+
+	for (size_t i = 0; i < w->n_batch && r == 0; off += w->batch[i++].iov_len)
+		r = keep_pages(w, (uintptr_t)w->batch[i].iov_base + (uint64_t)w->shift,
+			       w->room + off, w->batch[i].iov_len / PAGE, &to, err);
+	w->n_batch = w->batch_len = 0;
+	if (r == 0)
+		r = engine_out_add(w->d->out, (size_t)(to - w->room), err);
+	w->room = engine_out_room(w->d->out, &w->room_len);
+	return r;
+}
+
+/* Whatever differs between two ranges (task, shift, flags) must be set before, and the batch
+ * flushed. */
 static int copy_run(uint64_t start, uint64_t end, void *arg, struct ck_err *err)
 {
 	struct writer *w = arg;
 
-	for (uint64_t at = start; at < end;) {
-		size_t len = end - at < CHUNK ? (size_t)(end - at) : CHUNK;
-		int r = read_task(w->task, at, w->buf, len, err);
+	while (start < end) {
+		size_t room = w->room_len - w->batch_len;
+		size_t len = end - start < room ? (size_t)(end - start) : room;
+		int r = 0;
 
-		if (r == 0)
-			r = put_chunk(w, at + (uint64_t)w->shift, w->buf, len / PAGE, err);
+		/* NOLINTNEXTLINE(performance-no-int-to-ptr): an address in the task */
+		w->batch[w->n_batch++] = (struct iovec){ (void *)(uintptr_t)start, len };
+		w->batch_len += len;
+		start += len;
+		if (w->n_batch == BATCH || w->batch_len == w->room_len)
+			r = flush_batch(w, err);
 		if (r < 0)
 			return r;
-		at += len;
 	}
 	return 0;
+}
+
+static int keep_sums(struct engine_dump *d, const struct image_known_sums *sums, struct ck_err *err)
+{
+	struct image_known_sums *grown;
+
+	if (!sums->n)
+		return 0;
+	grown = reallocarray(d->sums, d->n_sums + 1, sizeof(*grown));
+	if (!grown) {
+		free(sums->sums);
+		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot keep checksums");
+	}
+	d->sums = grown;
+	d->sums[d->n_sums++] = *sums;
+	return 0;
+}
+
+static int writer_close(struct writer *w, struct ck_err *err)
+{
+	struct image_known_sums sums = { .pages_id = w->pages_id };
+	int r = flush_batch(w, err), r2;
+
+	if (r == 0)
+		r = end_run(w, err);
+	if (r == 0)
+		r = engine_out_end(w->d->out, &sums.sums, &sums.n, err);
+	if (r == 0)
+		r = keep_sums(w->d, &sums, err);
+	if (r < 0)
+		return r;
+	r = image_file_close(ck_take_ptr(&w->map), err);
+	r2 = image_file_close(ck_take_ptr(&w->pages), r < 0 ? NULL : err);
+	return r < 0 ? r : r2;
+}
+
+/* ---- private memory ---- */
+
+static bool is_copied(const struct proc_map *m)
+{
+	const uint32_t not = IMAGE_VMA_VVAR | IMAGE_VMA_VSYSCALL | IMAGE_VMA_ANON_SHARED |
+			     IMAGE_VMA_FILE_SHARED | IMAGE_VMA_VDSO;
+
+	/* One without pages is a reservation: without PAGEMAP_SCAN a slow one to walk. */
+	return !(engine_map_status(m) & not ) && (m->rss_kib || m->swap_kib);
+}
+
+/* A run of a task's own pages, over one or several mappings. */
+static int copy_private(uint64_t start, uint64_t end, void *arg, struct ck_err *err)
+{
+	struct writer *w = arg;
+	int r = 0;
+
+	while (start < end && r == 0) {
+		bool anon, gently;
+		uint64_t stop;
+
+		while (w->at->end <= start)
+			w->at++;
+		stop = end < w->at->end ? end : w->at->end;
+		anon = engine_map_status(w->at) & IMAGE_VMA_ANON_PRIVATE;
+		gently = !w->at->r || w->at->mapped_twice_kib;
+		if (anon != w->zero_is_absent || gently != w->gently)
+			r = flush_batch(w, err);
+		w->zero_is_absent = anon;
+		w->gently = gently;
+		if (r == 0)
+			r = copy_run(start, stop, w, err);
+		start = stop;
+	}
+	return r;
+}
+
+/* The vDSO without our stub in it. */
+static int copy_vdso(struct writer *w, const struct proc_map *m, struct ck_err *err)
+{
+	int r = flush_batch(w, err);
+
+	for (size_t off = 0; off < w->task->vdso_len && r == 0;) {
+		size_t left = w->task->vdso_len - off;
+		size_t len = left < w->room_len ? left : w->room_len;
+
+		memcpy(w->room, w->task->vdso + off, len);
+		r = note_pages(w, m->start + off, len / PAGE, err);
+		if (r == 0)
+			r = engine_out_add(w->d->out, len, err);
+		w->room = engine_out_room(w->d->out, &w->room_len);
+		off += len;
+	}
+	return r;
 }
 
 int engine_write_pages(struct engine_dump *d, struct engine_task *t, uint32_t pages_id,
@@ -172,26 +302,25 @@ int engine_write_pages(struct engine_dump *d, struct engine_task *t, uint32_t pa
 {
 	CK_AUTO(writer) struct writer w = { .d = d, .task = t };
 	CK_AUTO(fd) int pagemap = openat(t->dirfd, "pagemap", O_RDONLY | O_CLOEXEC);
+	const struct proc_map *m = t->maps.m, *end = m + t->maps.n, *last;
 	int r;
 
 	if (pagemap < 0)
 		return ck_fail_errno(err, "cannot open the pagemap");
 	r = writer_open(&w, IMAGE_PAGEMAP, (unsigned int)t->ns_pid, pages_id, err);
-	for (size_t i = 0; i < t->maps.n && r == 0; i++) {
-		const struct proc_map *m = &t->maps.m[i];
-		uint32_t status = engine_map_status(m);
-
-		if (status & (IMAGE_VMA_VVAR | IMAGE_VMA_VSYSCALL | IMAGE_VMA_ANON_SHARED |
-			      IMAGE_VMA_FILE_SHARED))
-			continue;
-		if (status & IMAGE_VMA_VDSO) { /* without our stub in it */
-			r = put_pages(&w, m->start, t->vdso, t->vdso_len / PAGE, err);
+	for (; m < end && r == 0; m = last + 1) {
+		last = m;
+		if (engine_map_status(m) & IMAGE_VMA_VDSO) {
+			r = copy_vdso(&w, m, err);
 			continue;
 		}
-		if (!m->rss_kib && !m->swap_kib)
-			continue; /* a reservation: without PAGEMAP_SCAN a slow one to walk */
-		w.zero_is_absent = (status & IMAGE_VMA_ANON_PRIVATE) != 0;
-		r = engine_private_pages(pagemap, m->start, m->end, copy_run, &w, err);
+		if (!is_copied(m))
+			continue;
+		/* A call for each of ten thousand neighbours would take longer than their pages. */
+		while (last + 1 < end && last[1].start == last->end && is_copied(last + 1))
+			last++;
+		w.at = m;
+		r = engine_private_pages(pagemap, m->start, last->end, copy_private, &w, err);
 	}
 	return r < 0 ? r : writer_close(&w, err);
 }
@@ -203,9 +332,12 @@ int engine_write_runs(struct engine_dump *d, uint32_t id, uint32_t pages_id,
 	int r = writer_open(&w, IMAGE_PAGEMAP_SHMEM, id, pages_id, err);
 
 	for (size_t i = 0; i < n && r == 0; i++) {
+		if (w.task != runs[i].task || w.shift != runs[i].shift)
+			r = flush_batch(&w, err);
 		w.task = runs[i].task;
 		w.shift = runs[i].shift;
-		r = copy_run(runs[i].start, runs[i].end, &w, err);
+		if (r == 0)
+			r = copy_run(runs[i].start, runs[i].end, &w, err);
 	}
 	return r < 0 ? r : writer_close(&w, err);
 }

@@ -85,7 +85,7 @@ void image_file_name(enum image_kind kind, unsigned int id, char name[static IMA
 /* The reverse: false if no kind of ours has this name. */
 bool image_parse_name(const char *name, enum image_kind *ret_kind, unsigned int *ret_id);
 
-/* ---- an image being written: one thread at a time ---- */
+/* ---- an image being written: one thread at a time, but for image_append_raw() on pages ---- */
 struct image_writer;
 struct image_file;
 
@@ -128,8 +128,18 @@ int image_commit(struct image_writer *w, struct ck_err *err);
 /* Without a commit before it, removes what was written and nothing else. */
 void image_writer_free(struct image_writer *w);
 CK_DEFINE_AUTO(image_writer, struct image_writer *, image_writer_free);
-/* After image_commit(): checksums of pages-*.img in IMAGE_CKPT_SUMS. May take seconds. */
-int image_write_sums(const char *dir, struct ck_err *err);
+/*
+ * After image_commit(): checksums of pages-*.img in IMAGE_CKPT_SUMS. known: what was computed while
+ * they were written, one per chunk as in image_pages_sums(); the others are read, which may take
+ * seconds.
+ */
+struct image_known_sums {
+	unsigned int pages_id;
+	uint64_t *sums;
+	size_t n;
+};
+int image_write_sums(const char *dir, const struct image_known_sums *known, size_t n_known,
+		     struct ck_err *err);
 
 /* ---- an image being read ---- */
 struct image;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Checksums of the pages: computed after the job was let go, from what the page cache still has,
- * and compared by whoever streams the pages in. They are added to a committed image as one sealed
- * file that names the manifest it belongs to; an image that was committed but lacks them is whole.
+ * Checksums of the pages: computed while they are written, or else after the job was let go, from
+ * what the page cache still has; and compared by whoever streams the pages in. They are added to a
+ * committed image as one sealed file that names the manifest it belongs to; an image that was
+ * committed but lacks them is whole.
  */
 #include <fcntl.h>
 #include <string.h>
@@ -39,32 +40,48 @@ static int sum_chunks(int fd, uint64_t size, uint64_t *sums, struct ck_err *err)
 	return 0;
 }
 
-static int add_sums(const struct image *img, const struct image_item *it, struct image_file *f,
-		    struct ck_err *err)
+struct known {
+	const struct image_known_sums *file;
+	size_t n;
+};
+
+/* Those of a pages file of so many chunks, or NULL. */
+static uint64_t *find_known(const struct known *k, unsigned int pages_id, size_t n)
+{
+	for (size_t i = 0; i < k->n; i++)
+		if (k->file[i].pages_id == pages_id && k->file[i].n == n)
+			return k->file[i].sums;
+	return NULL;
+}
+
+static int add_sums(const struct image *img, const struct image_item *it, const struct known *known,
+		    struct image_file *f, struct ck_err *err)
 {
 	CkptPagesSums s = CKPT_PAGES_SUMS__INIT;
 	CK_AUTO(free) uint64_t *sums = NULL;
 	CK_AUTO(fd) int fd = -EBADF;
-	int r;
+	int r = 0;
 
 	fd = image_open_file(img->dirfd, it->name, &s.size, err);
 	if (fd < 0)
 		return fd;
 	s.n_sums = (s.size + IMAGE_SUM_CHUNK - 1) / IMAGE_SUM_CHUNK;
-	sums = calloc(s.n_sums ? s.n_sums : 1, sizeof(*sums));
-	if (!sums)
-		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot compute checksums");
-	r = sum_chunks(fd, s.size, sums, err);
+	s.sums = find_known(known, it->id, s.n_sums);
+	if (!s.sums) {
+		s.sums = sums = calloc(s.n_sums ? s.n_sums : 1, sizeof(*sums));
+		if (!sums)
+			return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot compute checksums");
+		r = sum_chunks(fd, s.size, sums, err);
+	}
 	if (r < 0)
 		return ck_err_at(err, r, "%s", it->name);
 	s.image_id = img->image_id;
 	s.pages_id = it->id;
 	s.chunk = IMAGE_SUM_CHUNK;
-	s.sums = sums;
 	return image_append(f, &s.base, err);
 }
 
-static int write_sums(const struct image *img, struct ck_err *err)
+static int write_sums(const struct image *img, const struct known *known, struct ck_err *err)
 {
 	CK_AUTO(image_file) struct image_file *f = NULL;
 	uint64_t size, hash;
@@ -75,7 +92,7 @@ static int write_sums(const struct image *img, struct ck_err *err)
 	r = image_file_start(img->dirfd, img->dir, IMAGE_SUMS_TMP, IMAGE_CKPT_SUMS, &f, err);
 	for (size_t i = 0; r == 0 && i < img->n; i++)
 		if (img->items[i].kind == IMAGE_PAGES && img->items[i].state == IMAGE_FILE_OK)
-			r = add_sums(img, &img->items[i], f, err);
+			r = add_sums(img, &img->items[i], known, f, err);
 	if (r == 0)
 		r = image_file_finish(ck_take_ptr(&f), true, &size, &hash, err);
 	if (r == 0 && renameat(img->dirfd, IMAGE_SUMS_TMP, img->dirfd,
@@ -88,8 +105,10 @@ static int write_sums(const struct image *img, struct ck_err *err)
 	return r;
 }
 
-int image_write_sums(const char *dir, struct ck_err *err)
+int image_write_sums(const char *dir, const struct image_known_sums *known, size_t n_known,
+		     struct ck_err *err)
 {
+	const struct known k = { known, n_known };
 	CK_AUTO(image) struct image *img = NULL;
 	int r = image_open(dir, &img, err);
 
@@ -98,7 +117,7 @@ int image_write_sums(const char *dir, struct ck_err *err)
 	if (img->origin == IMAGE_FOREIGN)
 		r = ck_fail(err, CK_ERR_REFUSED, -EINVAL, "the image is not one of ckpt's");
 	else
-		r = write_sums(img, err);
+		r = write_sums(img, &k, err);
 	return r < 0 ? image_err_at(err, r, dir) : 0;
 }
 

@@ -568,8 +568,8 @@ START_TEST(pages_have_sums)
 	ck_assert_int_eq(image_pages_sums(img, 1, &sums, &n, &err), 0);
 	ck_assert_uint_eq(n, 0);
 	image_free(img);
-	ck_assert_int_eq(image_write_sums("img", &err), 0);
-	ck_assert_int_eq(image_write_sums("img", &err), 0); /* again is no harm */
+	ck_assert_int_eq(image_write_sums("img", NULL, 0, &err), 0);
+	ck_assert_int_eq(image_write_sums("img", NULL, 0, &err), 0); /* again is no harm */
 	img = open_ok();
 	ck_assert_int_eq(image_pages_sums(img, 1, &sums, &n, &err), 0);
 	ck_assert_uint_eq(n, 2);
@@ -605,7 +605,7 @@ START_TEST(sums_of_another_image_are_refused)
 	size_t n;
 
 	make_image("img2");
-	ck_assert_int_eq(image_write_sums("img2", &err), 0);
+	ck_assert_int_eq(image_write_sums("img2", NULL, 0, &err), 0);
 	ck_assert_int_eq(system("cp img2/ckpt-sums.img img/"), 0);
 	img = open_ok();
 	ck_assert_int_eq(image_pages_sums(img, 1, &sums, &n, &err), -EBADMSG);
