@@ -241,21 +241,30 @@ static int await_thread(const struct engine_task *t, struct engine_thread *th, i
 	return ck_err_hint(err, r, "let it go on first: kill -CONT %d", (int)t->pid);
 }
 
+/* Returns how many stopped, or a negative errno. */
 static int await_threads(struct engine_task *t, struct ck_err *err)
 {
 	int64_t deadline = now_ms() + FREEZE_TRY_MS;
+	int stopped = 0;
 
 	for (size_t i = 0; i < t->n_threads;) {
-		int r = t->threads[i].at_stop ? 0 : await_thread(t, &t->threads[i], deadline, err);
+		int r;
 
+		if (t->threads[i].at_stop) {
+			i++;
+			continue;
+		}
+		r = await_thread(t, &t->threads[i], deadline, err);
 		if (r < 0)
 			return r;
-		if (r > 0)
+		if (r > 0) {
 			drop_thread(t, i);
-		else
+		} else {
+			stopped++;
 			i++;
+		}
 	}
-	return 0;
+	return stopped;
 }
 
 struct range {
@@ -348,33 +357,38 @@ static int leave_strange(struct engine_task *t, struct ck_err *err)
 	return r < 0 ? r : ran;
 }
 
-/* Stops all threads of a task that aren't yet. Returns how many were new, or a negative errno. */
+/* Seizes all threads of a task that aren't yet. Returns how many were new, or a negative errno. */
+static int seize_threads(struct engine_task *t, struct ck_err *err)
+{
+	CK_AUTO(free) pid_t *tids = NULL;
+	size_t n = 0;
+	int fresh = 0, r = proc_read_tids(t->dirfd, &tids, &n, err);
+
+	for (size_t i = 0; i < n && r >= 0; i++) {
+		if (knows_thread(t, tids[i]))
+			continue;
+		r = seize_thread(t, tids[i], err);
+		fresh += r > 0;
+	}
+	return r < 0 ? r : fresh;
+}
+
+/* Stops all threads of a task that aren't yet. Returns how many did, or a negative errno. */
 static int freeze_threads(struct engine_task *t, struct ck_err *err)
 {
 	int found = 0;
 
 	for (;;) {
-		CK_AUTO(free) pid_t *tids = NULL;
-		size_t n = 0;
-		int fresh = 0, r;
+		int fresh = seize_threads(t, err), r;
 
-		r = proc_read_tids(t->dirfd, &tids, &n, err);
-		if (r < 0)
-			return r;
-		for (size_t i = 0; i < n; i++) {
-			if (knows_thread(t, tids[i]))
-				continue;
-			r = seize_thread(t, tids[i], err);
-			if (r < 0)
-				return r;
-			fresh += r;
-		}
+		if (fresh < 0)
+			return fresh;
 		r = await_threads(t, err);
 		if (r < 0)
 			return r;
+		found += r;
 		if (!fresh)
 			return found;
-		found += fresh;
 	}
 }
 
@@ -479,7 +493,7 @@ static int add_children(struct engine_dump *d, struct engine_task *t, struct ck_
 	return found;
 }
 
-/* Stops one task. Returns how many threads were new; a task without any has ended. */
+/* Stops one task. Returns how many threads did; a task without any has ended. */
 static int freeze_task(struct engine_task *t, struct ck_err *err)
 {
 	int r = freeze_threads(t, err);
@@ -489,7 +503,8 @@ static int freeze_task(struct engine_task *t, struct ck_err *err)
 		t->zombie = true;
 		return 1;
 	}
-	if (r >= 0) {
+	/* Of threads that stood before, none has run since they were looked at. */
+	if (r > 0) {
 		int ran = leave_strange(t, err);
 
 		r = ran < 0 ? ran : r + ran;
@@ -497,9 +512,20 @@ static int freeze_task(struct engine_task *t, struct ck_err *err)
 	return r < 0 ? ck_err_at(err, r, ENGINE_TASK_FMT, ENGINE_TASK_ARG(t)) : r;
 }
 
+/* New tasks stop side by side while we look at one after the other. What can't be seized is told by
+ * freeze_task(). */
+static void head_start(struct engine_dump *d)
+{
+	for (size_t i = 0; i < d->n_tasks; i++)
+		if (!d->tasks[i]->zombie && !d->tasks[i]->n_threads)
+			(void)seize_threads(d->tasks[i], NULL);
+}
+
 static int freeze_pass(struct engine_dump *d, struct ck_err *err)
 {
 	int news = 0;
+
+	head_start(d);
 
 	for (size_t i = 0; i < d->n_tasks; i++) {
 		struct engine_task *t = d->tasks[i];

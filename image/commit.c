@@ -36,25 +36,35 @@ static int check_files(const struct image_writer *w, struct ck_err *err)
 	return 0;
 }
 
-/* image_file_close() has started the writing of all of them: this waits once, not n times. */
-static int sync_files(const struct image_writer *w, struct ck_err *err)
+static int sync_file(const struct image_writer *w, const struct image_written *f, bool wait,
+		     struct ck_err *err)
 {
 	char name[IMAGE_NAME_MAX + sizeof(IMAGE_TMP_SUFFIX)];
+	CK_AUTO(fd) int fd = -EBADF;
+	struct stat st;
 
-	for (size_t i = 0; i < w->n; i++) {
-		CK_AUTO(fd) int fd = -EBADF;
-		struct stat st;
-
-		image_written_name(&w->files[i], name);
-		fd = openat(w->dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-		if (fd < 0 || fstat(fd, &st) < 0)
-			return image_fail_io(err, w->dir, name, "find");
-		if ((uint64_t)st.st_size != w->files[i].size)
-			return ck_fail(err, CK_ERR_SYS, -EIO, "%s was changed meanwhile", name);
-		if (fsync(fd) < 0)
-			return image_fail_io(err, w->dir, name, "write");
-	}
+	image_written_name(f, name);
+	fd = openat(w->dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return image_fail_io(err, w->dir, name, "find");
+	if ((uint64_t)st.st_size != f->size)
+		return ck_fail(err, CK_ERR_SYS, -EIO, "%s was changed meanwhile", name);
+	if (!wait) /* a hint only */
+		(void)sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+	else if (fsync(fd) < 0)
+		return image_fail_io(err, w->dir, name, "write");
 	return 0;
+}
+
+/* The writing of all is started before any is waited for: that waits once, not n times. */
+static int sync_files(const struct image_writer *w, struct ck_err *err)
+{
+	int r = 0;
+
+	for (int wait = 0; wait < 2; wait++)
+		for (size_t i = 0; i < w->n && r == 0; i++)
+			r = sync_file(w, &w->files[i], wait, err);
+	return r;
 }
 
 static int fill_manifest(const struct image_writer *w, CkptManifest *m, CkptManifestFile *file,

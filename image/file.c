@@ -206,9 +206,6 @@ static int finish(struct image_file *f, bool sync, struct ck_err *err)
 	f->size = image_file_size(f);
 	if (sync && fsync(f->fd) < 0)
 		return image_fail_io(err, f->dir, f->name, "write");
-	/* Start the writing now: image_commit() waits for all of them together. A hint only. */
-	if (!sync)
-		(void)sync_file_range(f->fd, 0, 0, SYNC_FILE_RANGE_WRITE);
 	fd = ck_take_fd(&f->fd);
 	/* NFS tells of a full disk here. */
 	if (close(fd) < 0 && errno != EINTR)
