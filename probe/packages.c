@@ -99,13 +99,23 @@ static bool next_stanza(const char **text, struct stanza *s)
 	return true;
 }
 
+static bool starts(const struct field *f, const char *prefix)
+{
+	size_t n = strlen(prefix);
+
+	return f->p && f->len >= n && !memcmp(f->p, prefix, n);
+}
+
+static bool ends(const struct field *f, const char *suffix)
+{
+	size_t n = strlen(suffix);
+
+	return f->p && f->len >= n && !memcmp(f->p + f->len - n, suffix, n);
+}
+
 static bool is_installed(const struct stanza *s)
 {
-	static const char installed[] = " installed";
-	size_t n = sizeof(installed) - 1;
-
-	return s->package.len && s->version.len && s->status.len >= n &&
-	       !memcmp(s->status.p + s->status.len - n, installed, n);
+	return s->package.len && s->version.len && ends(&s->status, " installed");
 }
 
 static bool is_asked_for(const CkptFacts *facts, const struct field *name)
@@ -135,20 +145,6 @@ static int add(CkptFacts *facts, const struct stanza *s, const struct field *sou
 		return -ENOMEM;
 	}
 	return 0;
-}
-
-static bool starts(const struct field *f, const char *prefix)
-{
-	size_t n = strlen(prefix);
-
-	return f->len >= n && !memcmp(f->p, prefix, n);
-}
-
-static bool ends(const struct field *f, const char *suffix)
-{
-	size_t n = strlen(suffix);
-
-	return f->len >= n && !memcmp(f->p + f->len - n, suffix, n);
 }
 
 /* A library to run with, by Debian's names. */

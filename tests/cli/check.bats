@@ -270,6 +270,45 @@ remedy() {
 	[ "$status" -eq 78 ]
 }
 
+# All that ckpt check finds, but for what a profile can't know of another moment.
+findings() {
+	"$CKPT" check --image "$IMG" --format json --all "$@" | python3 -c '
+import json, sys
+for f in json.load(sys.stdin)["findings"]:
+    if f["rule"] != "mem.available":
+        print(json.dumps({k: f.get(k) for k in ("rule", "status", "subject", "need", "have", "remedy")}))' | sort
+}
+
+@test "a profile that was made for the image judges it as the host itself does" {
+	"$CKPT" probe --for "$IMG" -o host.json
+	"$ROOT/tests/lib/schema" "$ROOT/docs/schema/facts.json" host.json
+	check --host host.json
+	[ "$status" -eq 0 ]
+	diff <(findings) <(findings --host host.json)
+	printf x | dd of="$JOB/in/data" bs=1 seek=2500 conv=notrunc status=none
+	rmdir "$JOB/cwd"
+	diff <(findings) <(findings --host host.json) && return 1
+	"$CKPT" probe --for "$IMG" -o host.json
+	diff <(findings) <(findings --host host.json)
+	check --host host.json
+	[ "$status" -eq 20 ]
+	[[ "$output" =~ "[fs.file.changed]: $JOB/in/data" ]]
+	[[ "$output" =~ "[fs.cwd]" ]]
+	# Its program and libraries belong to packages, which are told with their sources.
+	python3 -c '
+import json
+f = json.load(open("host.json"))
+owner = {p["path"]: p.get("package") for p in f["paths"]}
+source = {p["name"]: p["source"] for p in f["packages"]}
+libc = [o for p, o in owner.items() if p.endswith("/libc.so.6")]
+assert not libc or source[libc[0]] == "glibc", (owner, source)
+assert f["packages_from"] == "dpkg" and libc, owner
+assert {"paths", "pids", "memory/available"} <= set(f["momentary"]), f["momentary"]
+assert not any(p["taken"] for p in f["pids"]) and f["pids"], f["pids"]'
+	run "$CKPT" probe --for no-such-image
+	[ "$status" -eq 66 ]
+}
+
 @test "no namespaces and no choice of pids: this host can't" {
 	unshare -Ur true || skip "no user namespaces"
 	sandbox='echo 0 >/proc/sys/user/max_user_namespaces && exec setpriv --bounding-set=-all "$CKPT" check --image "$IMG"'

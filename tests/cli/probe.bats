@@ -100,3 +100,81 @@ assert d["cpu"]["xcr0"] == 7 and d["cpu"]["xsave_size"] == 832, d["cpu"]'
 	run "$CKPT" probe --from-cpuid haswell.txt --for .
 	[ "$status" -eq 64 ]
 }
+
+# A tree of modules as depmod leaves it, with the modprobe.d of its root.
+make_tree() {
+	local dir=$1/lib/modules/6.1.0-test name
+	mkdir -p "$dir/kernel" "$1/etc/modprobe.d"
+	for name in overlay nfs tun veth; do
+		printf '#define I(t) __attribute__((used, section(".modinfo"))) static const char t[]\n
+			I(l) = "license=GPL"; I(n) = "name=%s"; I(a) = "alias=test-%s";\n' "$name" "$name" >m.c
+		gcc -c -o "$dir/kernel/$name.ko" m.c
+	done
+	echo kernel/fuse.ko >"$dir/modules.builtin"
+	printf 'fuse.name=fuse\0fuse.license=GPL\0' >"$dir/modules.builtin.modinfo"
+	echo kernel/overlay.ko >"$dir/modules.order"
+	depmod -b "$PWD/$1" 6.1.0-test
+	printf 'blacklist nfs\n' >"$1/etc/modprobe.d/nfs.conf"
+	printf 'install veth /bin/false\n' >"$1/etc/modprobe.d/veth.conf"
+}
+
+@test "modules of another kernel: built in, loadable, kept out, missing" {
+	make_tree root
+	"$CKPT" probe --modules root/lib/modules/6.1.0-test -o facts.json
+	"$ROOT/tests/lib/schema" "$ROOT/docs/schema/facts.json" facts.json
+	python3 -c '
+import json, os
+f = json.load(open("facts.json"))
+assert f["kernel"]["modules_tree"] == os.path.abspath("root/lib/modules/6.1.0-test"), f["kernel"]
+m = {x["name"]: x for x in f["modules"]}
+state = {n: m[n]["state"][12:] for n in ("fuse", "overlay", "tun", "nfs", "veth", "ext4")}
+assert state == {"fuse": "BUILTIN", "overlay": "LOADABLE", "tun": "LOADABLE", "nfs": "BLACKLISTED",
+                 "veth": "BLACKLISTED", "ext4": "MISSING"}, state
+assert "blacklisted" in m["nfs"]["detail"] and "install" in m["veth"]["detail"], m'
+	run "$CKPT" probe --modules root
+	echo "$output"
+	[ "$status" -eq 78 ]
+	[[ "$output" =~ "is no tree of modules" ]]
+	run "$CKPT" probe --modules no/such/tree
+	[ "$status" -eq 71 ]
+}
+
+@test "limits of control groups are told, the tightest on the way up" {
+	local top=/sys/fs/cgroup group
+	[ -e "$top/cgroup.controllers" ] || top=$top/pids
+	group=$top/ckpt-test-$$
+	mkdir "$group" 2>/dev/null || skip "no control groups can be made"
+	[ "$top" != /sys/fs/cgroup ] || echo +pids >"$group/cgroup.subtree_control" || {
+		rmdir "$group"
+		skip "no control groups can be made"
+	}
+	mkdir "$group/inner"
+	echo 900 >"$group/pids.max"
+	echo 5000 >"$group/inner/pids.max"
+	run sh -c 'echo $$ >"$1/cgroup.procs" && exec "$CKPT" probe -o facts.json' - "$group/inner"
+	rmdir "$group/inner" "$group"
+	[ "$status" -eq 0 ]
+	python3 - "$group" <<-'END'
+	import json, sys
+	g, = [g for g in json.load(open("facts.json"))["cgroups"] if "pids" in g["controllers"]]
+	limit, = [l for l in g["limits"] if l["name"] == "pids.max"]
+	assert g["path"].endswith("/inner"), g
+	assert limit["limit"] == 900 and limit["group"] == sys.argv[1] and limit["used"] >= 1, limit
+	END
+}
+
+@test "probe works for anybody, and where /proc tells little" {
+	cp "$CKPT" "$BATS_TEST_TMPDIR/ckpt" && chmod 755 "$BATS_TEST_TMPDIR/ckpt"
+	unshare -Urn true || skip "no user namespaces"
+	# No capabilities, an empty network, no /sys.
+	unshare -Urmn sh -c '
+		mount -t tmpfs none /sys
+		exec setpriv --bounding-set=-all --inh-caps=-all ./ckpt probe' >facts.json
+	"$ROOT/tests/lib/schema" "$ROOT/docs/schema/facts.json" facts.json
+	python3 -c '
+import json
+f = json.load(open("facts.json"))
+assert not f["priv"]["initial_userns"] and len(f["priv"]["uid_map"]) == 1, f["priv"]
+assert [i["name"] for i in f["interfaces"] if "addresses" in i] == [], f["interfaces"]
+assert "listeners" not in f, f["listeners"]'
+}
