@@ -4,12 +4,15 @@
  * a fact is needed for is what probe/facts.def says about it.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/auto.h"
 #include "policies/policies.h"
 #include "probe/probe.h"
+
+enum { CAP_SYS_PTRACE_BIT = 19 }; /* uapi/linux/capability.h */
 
 #define NO CKPT_TRISTATE__CKPT_NO
 #define YES CKPT_TRISTATE__CKPT_YES
@@ -84,6 +87,43 @@ static int add(const CkptFacts *host, const struct probe_fact_info *f, struct po
 	return 0;
 }
 
+static const char *sysctl(const CkptFacts *host, const char *name)
+{
+	for (size_t i = 0; i < host->kernel->n_sysctls; i++)
+		if (!strcmp(host->kernel->sysctls[i]->name, name))
+			return host->kernel->sysctls[i]->value;
+	return "";
+}
+
+/* The Yama module keeps users from tracing what is no child of theirs; whether that holds can't be
+ * tried on a child. Linux security/yama/yama_lsm.c:yama_ptrace_access_check() */
+static int add_yama(const CkptFacts *host, struct policy_readiness *r)
+{
+	static const char name[] = "kernel.yama.ptrace_scope";
+	long scope = strtol(sysctl(host, name), NULL, 10);
+	bool may = host->priv->has_cap_eff && (host->priv->cap_eff >> CAP_SYS_PTRACE_BIT & 1);
+	struct policy_lack *lack = &r->lacks[r->n_lacks];
+
+	if (scope < 1 || (scope < 3 && may))
+		return 0;
+	*lack = (struct policy_lack){
+		.fact = name,
+		.meaning = "attach to tasks that are not one's own children",
+		.who = "dump",
+		.since = "",
+		.value = NO,
+		.blocks = 1u << POLICY_DUMP,
+	};
+	if (asprintf(&lack->detail, "it is %ld; as root: sysctl -w %s=0%s", scope, name,
+		     scope < 3 ? ", or dump as root" : ", after a reboot") < 0) {
+		lack->detail = NULL;
+		return -ENOMEM;
+	}
+	r->able[POLICY_DUMP] = NO;
+	r->n_lacks++;
+	return 0;
+}
+
 /* What there are several ways for is blocked by the lack of one only where none is left. */
 static void find_blocks(struct policy_readiness *r)
 {
@@ -105,16 +145,19 @@ int policy_readiness(const CkptFacts *host, struct policy_readiness *ret)
 			[POLICY_RESTORE_BESIDE] = either(both_of(host, "pidns", "pidns.set_tid"),
 							 both_of(host, "ns", "ns.set_tid")),
 		},
-		.lacks = calloc(PROBE_N_FACTS, sizeof(*r.lacks)),
+		.lacks = calloc(PROBE_N_FACTS + 1, sizeof(*r.lacks)),
 	};
+	int e = 0;
 
 	if (!r.lacks)
 		return -ENOMEM;
-	for (size_t i = 0; i < PROBE_N_FACTS; i++) {
-		if (add(host, &probe_fact_infos[i], &r) < 0) {
-			policy_readiness_done(&r);
-			return -ENOMEM;
-		}
+	for (size_t i = 0; i < PROBE_N_FACTS && e == 0; i++)
+		e = add(host, &probe_fact_infos[i], &r);
+	if (e == 0)
+		e = add_yama(host, &r);
+	if (e < 0) {
+		policy_readiness_done(&r);
+		return e;
 	}
 	find_blocks(&r);
 	*ret = r;

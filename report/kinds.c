@@ -37,6 +37,9 @@ static void say_verdict(struct ck_strbuf *b, const struct verdict *v)
 
 		ck_strbuf_addf(b, "%d\x01", (int)f->status);
 		say(b, f->rule);
+		/* Of these only the rule is told. */
+		if (f->status == FINDING_DEFERRED)
+			continue;
 		say(b, f->subject);
 		say(b, f->need);
 		say(b, f->have);

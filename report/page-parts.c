@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The page about a site below its matrix: what is in the way, the images, what ckpt itself can do,
- * each kind of host with all reasons, and the profiles that were left out.
+ * The page about a site below its matrix: what is in the way, the images, each kind of host with
+ * all reasons, and the profiles that were left out.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -14,22 +14,22 @@ enum {
 	NAMES_SHOWN = 200,   /* bytes of folded names in a table */
 };
 
-static void section(struct report_html *w, const char *id, const char *title)
+void report_page_section(struct report_html *w, const char *id, const char *title)
 {
 	report_tag(w, "section");
 	report_attr(w, "id", "%s", id);
 	report_elem(w, "h2", NULL, "%s", title);
 }
 
-static void columns(struct report_html *w, const char *const *names, size_t n, size_t from_numbers,
-		    size_t to_numbers)
+void report_page_columns(struct report_html *w, const char *const *names, size_t n, size_t from,
+			 size_t to)
 {
 	report_tag(w, "thead");
 	report_tag(w, "tr");
 	for (size_t i = 0; i < n; i++) {
 		report_tag(w, "th");
 		report_attr(w, "scope", "col");
-		if (i >= from_numbers && i < to_numbers)
+		if (i >= from && i < to)
 			report_attr(w, "class", "n");
 		report_text(w, names[i]);
 		report_end(w);
@@ -48,8 +48,7 @@ static void verdict_tag(struct report_html *w, enum verdict_status s)
 	report_end(w);
 }
 
-/* "a[01-40].site", cut where it would fill the table. */
-static void short_names(struct report_html *w, const char *names)
+void report_page_short_names(struct report_html *w, const char *names)
 {
 	size_t len = strlen(names);
 
@@ -62,15 +61,15 @@ static void short_names(struct report_html *w, const char *names)
 	report_textf(w, "%.*s, …", (int)(len ? len : NAMES_SHOWN), names);
 }
 
-static void some_names(struct report_html *w, const struct report_site *s, size_t n,
-		       const char *names)
+void report_page_some_names(struct report_html *w, const struct report_site *s, size_t n,
+			    const char *names)
 {
 	if (n == s->n_hosts && n > 1) {
 		report_textf(w, "all %zu hosts", n);
 		return;
 	}
 	report_textf(w, "%zu host%s: ", n, n == 1 ? "" : "s");
-	short_names(w, names);
+	report_page_short_names(w, names);
 }
 
 /* ---- what is in the way ---- */
@@ -123,7 +122,7 @@ static void obstacle(struct report_html *w, const struct report_site *s,
 	}
 	if (o->cells != o->hosts)
 		report_textf(w, "%zu cells, ", o->cells);
-	some_names(w, s, o->hosts, o->names);
+	report_page_some_names(w, s, o->hosts, o->names);
 	example(w, o);
 	if (f->remedy) {
 		report_tag(w, "br");
@@ -181,7 +180,7 @@ void report_page_blockers(struct report_page *p)
 					     "Hosts", "Images", "What, and the way out" };
 	struct report_html *w = &p->w;
 
-	section(w, "blockers", "What is in the way");
+	report_page_section(w, "blockers", "What is in the way");
 	if (!p->blockers.n) {
 		report_elem(w, "p", NULL, "Nothing: every host takes every image.");
 		report_end(w);
@@ -194,7 +193,7 @@ void report_page_blockers(struct report_page *p)
 	report_attr(w, "class", "wide");
 	report_tag(w, "table");
 	report_attr(w, "class", "list");
-	columns(w, names, CK_ARRAY_SIZE(names), 1, 5);
+	report_page_columns(w, names, CK_ARRAY_SIZE(names), 1, 5);
 	report_tag(w, "tbody");
 	for (size_t i = 0; i < p->blockers.n; i++)
 		blocker(p, &p->blockers.b[i]);
@@ -226,12 +225,12 @@ void report_page_images(struct report_page *p)
 	const struct report_site *s = p->site;
 	struct report_html *w = &p->w;
 
-	section(w, "images", "Images");
+	report_page_section(w, "images", "Images");
 	report_tag(w, "div");
 	report_attr(w, "class", "wide");
 	report_tag(w, "table");
 	report_attr(w, "class", "list");
-	columns(w, names, CK_ARRAY_SIZE(names), 0, 0);
+	report_page_columns(w, names, CK_ARRAY_SIZE(names), 0, 0);
 	report_tag(w, "tbody");
 	for (size_t i = 0; i < s->n_images; i++) {
 		const struct verdict *v = report_cell(s, 0, i);
@@ -259,196 +258,6 @@ void report_page_images(struct report_page *p)
 	}
 	report_end(w);
 	report_end(w);
-	report_end(w);
-	report_end(w);
-}
-
-/* ---- readiness ---- */
-
-static const char *yes_no(CkptTristate t)
-{
-	return t == CKPT_TRISTATE__CKPT_YES  ? "yes"
-	       : t == CKPT_TRISTATE__CKPT_NO ? "no"
-					     : "not known";
-}
-
-static void ability(struct report_html *w, CkptTristate t, const char *how)
-{
-	report_tag(w, "td");
-	report_tag(w, "span");
-	report_attr(w, "class", "tag %s",
-		    t == CKPT_TRISTATE__CKPT_YES  ? "c"
-		    : t == CKPT_TRISTATE__CKPT_NO ? "i"
-						  : "u");
-	report_text(w, yes_no(t));
-	report_end(w);
-	report_text(w, how);
-	report_end(w);
-}
-
-/* One way to restore is enough. */
-static void restore_ability(struct report_html *w, const struct policy_readiness *r)
-{
-	CkptTristate in_place = r->able[POLICY_RESTORE_IN_PLACE];
-	CkptTristate beside = r->able[POLICY_RESTORE_BESIDE];
-	const CkptTristate yes = CKPT_TRISTATE__CKPT_YES, no = CKPT_TRISTATE__CKPT_NO;
-
-	if (in_place == yes)
-		ability(w, yes, beside == yes ? " in place and in namespaces" : " in place");
-	else if (beside == yes)
-		ability(w, yes, " in namespaces");
-	else
-		ability(w, in_place == no && beside == no ? no : CKPT_TRISTATE__CKPT_UNKNOWN, NULL);
-}
-
-static bool is_follow_up(const struct policy_lack *l)
-{
-	/* "not tried, without the namespace": what is lacking there stands on a line of its own. */
-	return l->value != CKPT_TRISTATE__CKPT_NO && strstr(l->detail, "not tried");
-}
-
-/* The facts for which a host can't dump, or can't restore in any way. */
-static void blocking(struct report_html *w, const struct policy_readiness *r)
-{
-	const unsigned int restore = 1u << POLICY_RESTORE_IN_PLACE | 1u << POLICY_RESTORE_BESIDE;
-	bool can = r->able[POLICY_RESTORE_IN_PLACE] == CKPT_TRISTATE__CKPT_YES ||
-		   r->able[POLICY_RESTORE_BESIDE] == CKPT_TRISTATE__CKPT_YES;
-	bool any = false;
-
-	report_tag(w, "td");
-	for (size_t i = 0; i < r->n_lacks; i++) {
-		const struct policy_lack *l = &r->lacks[i];
-
-		if (!(l->blocks & ~(can ? restore : 0)) || is_follow_up(l))
-			continue;
-		report_text(w, any ? ", " : NULL);
-		report_tag(w, "a");
-		report_attr(w, "href", "#fact-%s", l->fact);
-		report_elem(w, "code", NULL, "%s", l->fact);
-		report_end(w);
-		any = true;
-	}
-	report_end(w);
-}
-
-static void abilities(struct report_page *p)
-{
-	static const char *const names[] = { "Hosts", "Dump", "Restore", "For lack of" };
-	struct report_html *w = &p->w;
-
-	report_tag(w, "table");
-	report_attr(w, "class", "list");
-	columns(w, names, CK_ARRAY_SIZE(names), 0, 0);
-	report_tag(w, "tbody");
-	for (size_t k = 0; k < p->kinds.n; k++) {
-		const struct report_kind *kind = &p->kinds.k[k];
-		const struct policy_readiness *r = &p->site->hosts[kind->hosts[0]].ready;
-
-		report_tag(w, "tr");
-		report_tag(w, "td");
-		report_tag(w, "a");
-		report_attr(w, "href", "#k%zu", k);
-		short_names(w, kind->names);
-		report_end(w);
-		report_end(w);
-		ability(w, r->able[POLICY_DUMP], NULL);
-		restore_ability(w, r);
-		blocking(w, r);
-		report_end(w);
-	}
-	report_end(w);
-	report_end(w);
-}
-
-static const struct policy_lack *find_lack(const struct report_host *h, const char *fact)
-{
-	for (size_t i = 0; i < h->ready.n_lacks; i++)
-		if (!strcmp(h->ready.lacks[i].fact, fact) && !is_follow_up(&h->ready.lacks[i]))
-			return &h->ready.lacks[i];
-	return NULL;
-}
-
-/* A fact that hosts lack: what it is for, and which hosts. */
-static void lack(struct report_page *p, const struct policy_lack *l)
-{
-	const struct report_site *s = p->site;
-	CK_AUTO(strbuf) struct ck_strbuf b = CK_STRBUF_INIT;
-	CK_AUTO(free) const char **names = calloc(s->n_hosts + 1, sizeof(*names));
-	struct report_html *w = &p->w;
-	size_t n = 0;
-
-	for (size_t h = 0; h < s->n_hosts && names; h++)
-		if (find_lack(&s->hosts[h], l->fact))
-			names[n++] = s->hosts[h].name;
-	if (names) {
-		qsort(names, n, sizeof(*names), report_compare_names);
-		report_fold_names(&b, names, n);
-	}
-	w->failed = w->failed || !names || !ck_strbuf_ok(&b);
-	report_tag(w, "tr");
-	report_attr(w, "id", "fact-%s", l->fact);
-	report_tag(w, "td");
-	report_textf(w, "%s ", l->meaning);
-	report_elem(w, "code", NULL, "%s", l->fact);
-	report_end(w);
-	report_elem(w, "td", NULL, "%s", l->who);
-	report_elem(w, "td", NULL, "%s", l->since);
-	report_tag(w, "td");
-	some_names(w, s, n, ck_strbuf_str(&b));
-	if (l->detail[0]) {
-		report_tag(w, "br");
-		report_end(w);
-		report_elem(w, "small", NULL, "%s%s", n > 1 ? "for example " : "", l->detail);
-	}
-	report_end(w);
-	report_end(w);
-}
-
-/* Every fact that a host lacks, once. */
-static void lacks(struct report_page *p)
-{
-	static const char *const names[] = { "What is lacking", "Who needs it", "Since Linux",
-					     "Hosts without" };
-	const struct report_site *s = p->site;
-	struct report_html *w = &p->w;
-
-	report_tag(w, "table");
-	report_attr(w, "class", "list");
-	columns(w, names, CK_ARRAY_SIZE(names), 0, 0);
-	report_tag(w, "tbody");
-	for (size_t k = 0; k < p->kinds.n; k++) {
-		const struct report_host *h = &s->hosts[p->kinds.k[k].hosts[0]];
-
-		for (size_t i = 0; i < h->ready.n_lacks; i++) {
-			const struct policy_lack *l = &h->ready.lacks[i];
-			bool seen = is_follow_up(l);
-
-			for (size_t before = 0; before < k && !seen; before++)
-				seen = find_lack(&s->hosts[p->kinds.k[before].hosts[0]], l->fact);
-			if (!seen)
-				lack(p, l);
-		}
-	}
-	report_end(w);
-	report_end(w);
-}
-
-void report_page_readiness(struct report_page *p)
-{
-	struct report_html *w = &p->w;
-
-	section(w, "readiness", "What ckpt can do on each host");
-	report_elem(w, "p", "soft",
-		    "For the user who made the profile. In place: the job gets its pids in the "
-		    "host's own pid namespace. In namespaces: beside others that have these pids.");
-	report_tag(w, "div");
-	report_attr(w, "class", "wide");
-	abilities(p);
-	report_end(w);
-	report_elem(w, "h3", "sub", "What hosts lack");
-	report_tag(w, "div");
-	report_attr(w, "class", "wide");
-	lacks(p);
 	report_end(w);
 	report_end(w);
 }
@@ -558,7 +367,7 @@ void report_page_kinds(struct report_page *p)
 {
 	struct report_html *w = &p->w;
 
-	section(w, "hosts", "Hosts, and why");
+	report_page_section(w, "hosts", "Hosts, and why");
 	for (size_t k = 0; k < p->kinds.n; k++) {
 		const struct report_kind *kind = &p->kinds.k[k];
 
@@ -585,7 +394,7 @@ void report_page_unread(struct report_page *p)
 
 	if (!s->n_unread)
 		return;
-	section(w, "unread", "Profiles left out");
+	report_page_section(w, "unread", "Profiles left out");
 	report_tag(w, "ul");
 	for (size_t i = 0; i < s->n_unread; i++) {
 		report_tag(w, "li");

@@ -105,10 +105,11 @@ START_TEST(trim_keeps_what_counts)
 }
 END_TEST
 
-/* A host whose every fact has one value, but one. */
-static void readiness(CkptTristate all, const char *but, CkptTristate value,
-		      struct policy_readiness *ret)
+/* A host whose every fact has one value, but one; scope is Yama's. */
+static void readiness_with(CkptTristate all, const char *but, CkptTristate value, char *scope,
+			   uint64_t caps, struct policy_readiness *ret)
 {
+	CkptSysctl yama = CKPT_SYSCTL__INIT, *sysctls[] = { &yama };
 	CkptFeature features[PROBE_N_FACTS], *list[PROBE_N_FACTS];
 	CkptKernelFacts kernel = CKPT_KERNEL_FACTS__INIT;
 	CkptPrivFacts priv = CKPT_PRIV_FACTS__INIT;
@@ -122,9 +123,21 @@ static void readiness(CkptTristate all, const char *but, CkptTristate value,
 	}
 	kernel.features = list;
 	kernel.n_features = PROBE_N_FACTS;
+	yama.name = (char *)"kernel.yama.ptrace_scope";
+	yama.value = scope;
+	kernel.sysctls = sysctls;
+	kernel.n_sysctls = scope ? 1 : 0;
+	priv.has_cap_eff = true;
+	priv.cap_eff = caps;
 	facts.kernel = &kernel;
 	facts.priv = &priv;
 	ck_assert_int_eq(policy_readiness(&facts, ret), 0);
+}
+
+static void readiness(CkptTristate all, const char *but, CkptTristate value,
+		      struct policy_readiness *ret)
+{
+	readiness_with(all, but, value, NULL, 0, ret);
 }
 
 #define YES CKPT_TRISTATE__CKPT_YES
@@ -184,6 +197,31 @@ START_TEST(readiness_of_nothing)
 }
 END_TEST
 
+static const struct {
+	uint64_t caps;
+	CkptTristate dump;
+	char scope[2];
+} yama[] = {
+	{ 0, YES, "0" },        { 0, NO, "1" },         { 0, NO, "2" },        { 1, NO, "1" },
+	{ 1u << 19, YES, "1" }, { 1u << 19, YES, "2" }, { 1u << 19, NO, "3" },
+};
+
+START_TEST(readiness_under_yama)
+{
+	struct policy_readiness r;
+	char scope[2];
+
+	memcpy(scope, yama[_i].scope, sizeof(scope));
+	readiness_with(YES, "", YES, scope, yama[_i].caps, &r);
+	ck_assert_int_eq((int)r.able[POLICY_DUMP], (int)yama[_i].dump);
+	ck_assert_int_eq((int)r.able[POLICY_RESTORE_BESIDE], (int)YES);
+	ck_assert_uint_eq(r.n_lacks, yama[_i].dump == NO);
+	if (r.n_lacks)
+		ck_assert_uint_eq(r.lacks[0].blocks, 1u << POLICY_DUMP);
+	policy_readiness_done(&r);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("policies-rank");
@@ -197,6 +235,7 @@ int main(void)
 	tcase_add_test(tc, trim_keeps_what_counts);
 	tcase_add_loop_test(tc, readiness_by_fact, 0, CK_ARRAY_SIZE(ready));
 	tcase_add_test(tc, readiness_of_nothing);
+	tcase_add_loop_test(tc, readiness_under_yama, 0, CK_ARRAY_SIZE(yama));
 	suite_add_tcase(s, tc);
 	sr = srunner_create(s);
 	srunner_run_all(sr, CK_ENV);

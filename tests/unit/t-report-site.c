@@ -14,6 +14,7 @@
 #include "base/err.h"
 #include "base/fd.h"
 #include "image/image.h"
+#include "probe/probe.h"
 #include "report/html.h"
 #include "report/internal.h"
 #include "report/kinds.h"
@@ -77,6 +78,28 @@ static void *changed(const struct sample *sample, const char *key, struct json_o
 	return m;
 }
 
+/* What the sample doesn't name is there: facts that come later change nothing in it. */
+static void complete(CkptFacts *facts)
+{
+	bool ns = probe_has(facts, "ns", NULL) == CKPT_TRISTATE__CKPT_YES;
+	CkptKernelFacts *k = facts->kernel;
+
+	for (size_t i = 0; i < PROBE_N_FACTS; i++) {
+		const char *name = probe_fact_infos[i].name;
+		CkptFeature *f;
+
+		if (probe_has(facts, name, NULL) != CKPT_TRISTATE__CKPT_UNKNOWN ||
+		    (!ns && !strncmp(name, "ns.", 3)) || !strncmp(name, "pidns.", 6))
+			continue;
+		f = malloc(sizeof(*f));
+		ckpt_feature__init(f);
+		f->name = strdup(name);
+		f->value = CKPT_TRISTATE__CKPT_YES;
+		k->features = reallocarray(k->features, k->n_features + 1, sizeof(*k->features));
+		k->features[k->n_features++] = f;
+	}
+}
+
 static void add_image(struct report_site *s, struct sample *m, struct json_object *image)
 {
 	const char *name = json_object_get_string(get(image, "name"));
@@ -100,6 +123,7 @@ static void add_host(struct report_site *s, const struct sample *m, struct json_
 		 json_object_get_int(get(host, "digits")), number,
 		 json_object_get_string(get(host, "suffix")));
 	facts = changed(m, "target", get(host, "set"), name, &ckpt_facts__descriptor);
+	complete(facts);
 	*h = (struct report_host){
 		.profile = strdup(name),
 		.name = strdup(name),
