@@ -93,6 +93,8 @@ static int parse_map_key(struct ck_text line, struct proc_map *m)
 		return ck_text_int(&line, &m->protection_key) ? 0 : -EINVAL;
 	else if (ck_text_skip(&line, "Rss:"))
 		return ck_text_u64(&line, 10, &m->rss_kib) ? 0 : -EINVAL;
+	else if (ck_text_skip(&line, "Anonymous:"))
+		return ck_text_u64(&line, 10, &m->anon_kib) ? 0 : -EINVAL;
 	else if (ck_text_skip(&line, "Swap:"))
 		return ck_text_u64(&line, 10, &m->swap_kib) ? 0 : -EINVAL;
 	else if (ck_text_skip(&line, "Shared_Clean:") || ck_text_skip(&line, "Shared_Dirty:")) {

@@ -93,6 +93,7 @@ struct proc_map {
 	uint32_t vmflags;   /* enum proc_vmflag; 0 when read from maps */
 	int protection_key; /* -1 if none stated */
 	uint64_t rss_kib;
+	uint64_t anon_kib; /* of these, no page of a file */
 	uint64_t swap_kib;
 	uint64_t mapped_twice_kib; /* of rss_kib: mapped elsewhere, too */
 };

@@ -61,7 +61,7 @@ enum image_flags {
 	IMAGE_F_RAW = 1 << 2,      /* no framing at all */
 	IMAGE_F_OURS = 1 << 3,     /* unknown to CRIU */
 	IMAGE_F_EXTRA = 1 << 4,    /* raw bytes stand behind each entry */
-	IMAGE_F_LATE = 1 << 5,     /* not covered by the manifest; has a checksum of its own */
+	IMAGE_F_LATE = 1 << 5,     /* written after the commit: the manifest does not know it */
 	IMAGE_F_SEALED = 1 << 6,   /* the last entry is a checksum of all before it */
 	IMAGE_F_SERVICE = 1 << 7,  /* starts with the service magic instead of the common one */
 	IMAGE_F_NOCOMMON = 1 << 8, /* has its own magic only */
@@ -98,7 +98,8 @@ struct image_file;
  * another dump is writing one.
  */
 int image_writer_open(const char *dir, struct image_writer **ret, struct ck_err *err);
-/* Creates a file and writes its magics. id is ignored unless PERID. */
+/* Creates a file and writes its magics. id is ignored unless PERID. Files that are LATE are made
+ * after image_commit(), all others before it. */
 int image_create(struct image_writer *w, enum image_kind kind, unsigned int id,
 		 struct image_file **ret, struct ck_err *err);
 int image_append(struct image_file *f, const ProtobufCMessage *m, struct ck_err *err);
@@ -109,7 +110,7 @@ uint64_t image_file_size(const struct image_file *f);
 /* Flushes; the file now counts for the manifest. f is gone afterwards, whatever is returned. A file
  * that any of these failed for can't be committed any more. */
 int image_file_close(struct image_file *f, struct ck_err *err);
-/* create, append, close */
+/* create, append, close; a LATE file that could not be written is removed */
 int image_write_one(struct image_writer *w, enum image_kind kind, unsigned int id,
 		    const ProtobufCMessage *m, struct ck_err *err);
 /*
@@ -128,6 +129,10 @@ int image_commit(struct image_writer *w, struct ck_err *err);
 /* Without a commit before it, removes what was written and nothing else. */
 void image_writer_free(struct image_writer *w);
 CK_DEFINE_AUTO(image_writer, struct image_writer *, image_writer_free);
+/* One message in a file of this kind outside of any image, with the magics in front. Replaces what
+ * is there, as a whole. */
+int image_write_file(const char *path, enum image_kind kind, const ProtobufCMessage *m,
+		     struct ck_err *err);
 /*
  * After image_commit(): checksums of pages-*.img in IMAGE_CKPT_SUMS. known: what was computed while
  * they were written, one per chunk as in image_pages_sums(); the others are read, which may take
@@ -212,7 +217,7 @@ int image_each(const struct image *img,
 /* Every file of the directory, for people; image_each() leaves out what is STRAY or MISSING. */
 enum image_file_state {
 	IMAGE_FILE_OK,      /* as the manifest or its own checksum says */
-	IMAGE_FILE_FOREIGN, /* nothing vouches for it: CRIU's, or the image is incomplete */
+	IMAGE_FILE_FOREIGN, /* nothing vouches for it: CRIU's, LATE, or of an incomplete image */
 	IMAGE_FILE_STRAY,   /* not part of this image */
 	IMAGE_FILE_MISSING, /* in the manifest only */
 	IMAGE_FILE_DAMAGED,

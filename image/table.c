@@ -71,7 +71,7 @@ const struct image_type image_types[IMAGE_N_KINDS] = {
 	ROW(TIMENS, "timens", "timens-%u.img", 0x43114433, PERID, NULL, &timens_entry__descriptor),
 	ROW(SECCOMP, "seccomp", "seccomp.img", 0x64413049, 0, NULL, &seccomp_entry__descriptor),
 	ROW(CPUINFO, "cpuinfo", "cpuinfo.img", 0x61404013, 0, NULL, &cpuinfo_entry__descriptor),
-	ROW(STATS_DUMP, "stats-dump", "stats-dump", 0x57093306, SERVICE, NULL, &stats_entry__descriptor),
+	ROW(STATS_DUMP, "stats-dump", "stats-dump", 0x57093306, SERVICE | LATE, NULL, &stats_entry__descriptor),
 	ROW(STATS_RESTORE, "stats-restore", "stats-restore", 0x57093306, SERVICE, NULL, &stats_entry__descriptor),
 	ROW(CKPT_FACTS, "ckpt-facts", "ckpt-facts.img", 0x54434b43, OURS, NULL, &ckpt_facts__descriptor),
 	ROW(CKPT_NEEDS, "ckpt-needs", "ckpt-needs.img", 0x444e4b43, OURS, NULL, &ckpt_needs__descriptor),

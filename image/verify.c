@@ -115,6 +115,12 @@ static int verify_ours(struct image *img, struct ck_err *err)
 			first = note(first, err, &fault);
 	}
 	ckpt_manifest__free_unpacked(m, NULL);
+	for (size_t i = 0; i < img->n; i++) {
+		it = &img->items[i];
+		if (it->state == IMAGE_FILE_STRAY && it->kind < IMAGE_N_KINDS &&
+		    image_types[it->kind].flags & IMAGE_F_LATE)
+			it->state = IMAGE_FILE_FOREIGN;
+	}
 	image_sort_items(img);
 	if (first == -ENOENT || first == -EBADMSG)
 		ck_err_hint(err, first, "restore from another image, or from a copy of this one");

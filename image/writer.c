@@ -277,7 +277,7 @@ int image_create(struct image_writer *w, enum image_kind kind, unsigned int id,
 	struct image_file *f;
 	int r;
 
-	if (w->committed || (flags & IMAGE_F_SEALED))
+	if (w->committed != !!(flags & IMAGE_F_LATE) || (flags & IMAGE_F_SEALED))
 		return ck_fail(err, CK_ERR_BUG, -EINVAL, "%s is not for image_create()",
 			       image_types[kind].name);
 	r = note_file(w, kind, flags & IMAGE_F_PERID ? id : 0, err);
@@ -319,7 +319,47 @@ int image_write_one(struct image_writer *w, enum image_kind kind, unsigned int i
 	r = image_append(f, m, err);
 	/* The first error is the one to tell. */
 	r2 = image_file_close(f, r < 0 ? NULL : err);
-	return r < 0 ? r : r2;
+	r = r < 0 ? r : r2;
+	if (r < 0 && w->committed) /* nobody else will: the image stays */
+		unlinkat(w->dirfd, image_types[kind].format, 0);
+	return r;
+}
+
+int image_write_file(const char *path, enum image_kind kind, const ProtobufCMessage *m,
+		     struct ck_err *err)
+{
+	char name[IMAGE_NAME_MAX + sizeof(IMAGE_TMP_SUFFIX)];
+	CK_AUTO(image_file) struct image_file *f = NULL;
+	CK_AUTO(free) char *dir = strdup(path);
+	CK_AUTO(fd) int dirfd = -EBADF;
+	uint64_t size, hash;
+	struct stat st;
+	char *slash;
+	int r;
+
+	if (!dir)
+		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot write %s", path);
+	if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
+		return ck_fail(err, CK_ERR_SYS, -EINVAL, "cannot write %s: no regular file", path);
+	slash = strrchr(dir, '/');
+	if (slash)
+		slash[slash == dir] = '\0';
+	dirfd = open(slash ? dir : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dirfd < 0)
+		return ck_fail_errno(err, "cannot write %s", path);
+	snprintf(name, sizeof(name), "%s.%d" IMAGE_TMP_SUFFIX, image_types[kind].name,
+		 (int)getpid());
+	r = image_file_start(dirfd, slash ? dir : ".", name, kind, &f, err);
+	if (r < 0)
+		return r;
+	r = image_append(f, m, err);
+	if (r == 0)
+		r = image_file_finish(ck_take_ptr(&f), false, &size, &hash, err);
+	if (r == 0 && renameat(dirfd, name, AT_FDCWD, path) < 0)
+		r = ck_fail_errno(err, "cannot write %s", path);
+	if (r < 0)
+		unlinkat(dirfd, name, 0);
+	return r;
 }
 
 /* ---- the end ---- */

@@ -45,7 +45,8 @@ static const char status_min[] = "Name:\tx\nState:\tZ (zombie)\nTgid:\t5\nPid:\t
 
 static const char smaps_text[] =
 	"00400000-00401000 r-xp 00002000 fe:1a 131 /tmp/new\\012line [x]\\134012 (deleted)\n"
-	"Size:                  4 kB\nRss:                   8 kB\nSwap:                 12 kB\n"
+	"Size:                  4 kB\nRss:                   8 kB\n"
+	"Anonymous:             4 kB\nAnonHugePages:         0 kB\nSwap:                 12 kB\n"
 	"VmFlags: rd ex mr mw me sd gd lo zz \nProtectionKey:         5\n"
 	"7ffc0000-7ffd0000 rw-p 00000000 00:00 0                          [stack]\n"
 	"VmFlags: rd wr mr mw me gd ac \n"
@@ -216,6 +217,7 @@ START_TEST(maps_fields)
 	ck_assert_uint_eq(m.m[0].vmflags, PROC_VM_GROWSDOWN | PROC_VM_LOCKED);
 	ck_assert_int_eq(m.m[0].protection_key, 5);
 	ck_assert_uint_eq(m.m[0].rss_kib, 8);
+	ck_assert_uint_eq(m.m[0].anon_kib, 4);
 	ck_assert_uint_eq(m.m[0].swap_kib, 12);
 	ck_assert_str_eq(m.m[1].name, "[stack]");
 	ck_assert(!m.m[1].deleted);

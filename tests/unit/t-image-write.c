@@ -18,6 +18,7 @@
 #include "image/image.h"
 #include "image/inventory.pb-c.h"
 #include "image/pstree.pb-c.h"
+#include "image/stats.pb-c.h"
 #include "tests/unit/skip.h"
 
 static char top[64];
@@ -446,6 +447,75 @@ START_TEST(a_foreign_directory_is_refused)
 }
 END_TEST
 
+static void fill_stats(StatsEntry *stats, DumpStatsEntry *dump)
+{
+	stats_entry__init(stats);
+	dump_stats_entry__init(dump);
+	dump->pages_written = 99;
+	stats->dump = dump;
+}
+
+START_TEST(statistics_come_after_the_commit)
+{
+	struct ck_err err = CK_ERR_INIT;
+	struct image_file_info info;
+	struct image_writer *w;
+	struct image *img;
+	DumpStatsEntry dump;
+	StatsEntry stats;
+	bool seen = false;
+
+	fill_stats(&stats, &dump);
+	ck_assert_int_eq(image_writer_open("img", &w, &err), 0);
+	write_files(w);
+	ck_assert_int_lt(image_write_one(w, IMAGE_STATS_DUMP, 0, &stats.base, &err), 0);
+	ck_assert_int_eq(image_commit(w, &err), 0);
+	ck_assert_int_lt(image_write_one(w, IMAGE_CORE, 7, &stats.base, &err), 0);
+	ck_assert(!exists("img/core-7.img"));
+	ck_assert_int_eq(image_write_one(w, IMAGE_STATS_DUMP, 0, &stats.base, &err), 0);
+	image_writer_free(w);
+	ck_assert_int_eq(image_open("img", &img, &err), 0);
+	for (size_t i = 0; i < image_n_files(img); i++) {
+		image_file_info(img, i, &info);
+		if (info.kind != IMAGE_STATS_DUMP)
+			continue;
+		seen = true;
+		ck_assert_int_eq(info.state, IMAGE_FILE_FOREIGN);
+	}
+	ck_assert(seen);
+	image_free(img);
+	/* Nobody vouches for it, so nothing depends on it. */
+	ck_assert_int_eq(truncate("img/stats-dump", 3), 0);
+	ck_assert_int_eq(image_open("img", &img, &err), 0);
+	image_free(img);
+}
+END_TEST
+
+START_TEST(a_file_of_its_own_is_written_as_a_whole)
+{
+	static const uint8_t head[] = { 0x40, 0x59, 0x10, 0x55, 0x06, 0x33, 0x09, 0x57 };
+	struct ck_err err = CK_ERR_INIT;
+	uint8_t buf[sizeof(head)];
+	DumpStatsEntry dump;
+	StatsEntry stats;
+	int fd;
+
+	fill_stats(&stats, &dump);
+	touch("out");
+	ck_assert_int_eq(image_write_file("out", IMAGE_STATS_RESTORE, &stats.base, &err), 0);
+	fd = open("out", O_RDONLY);
+	ck_assert_int_eq(read(fd, buf, sizeof(buf)), (ssize_t)sizeof(buf));
+	close(fd);
+	ck_assert_mem_eq(buf, head, sizeof(head));
+	ck_assert_int_lt(image_write_file("no/such/dir", IMAGE_STATS_RESTORE, &stats.base, &err),
+			 0);
+	ck_assert_int_lt(image_write_file("/dev/null", IMAGE_STATS_RESTORE, &stats.base, &err), 0);
+	ck_assert_int_eq(mkdir("dir", 0700), 0);
+	ck_assert_int_lt(image_write_file("dir", IMAGE_STATS_RESTORE, &stats.base, &err), 0);
+	ck_assert_int_eq(count("."), 2); /* nothing was left behind */
+}
+END_TEST
+
 START_TEST(names_are_canonical)
 {
 	enum image_kind kind;
@@ -497,6 +567,8 @@ int main(void)
 	tcase_add_test(t, a_vanished_directory_is_said);
 	tcase_add_test(t, a_full_disk_is_said);
 	tcase_add_test(t, a_foreign_directory_is_refused);
+	tcase_add_test(t, statistics_come_after_the_commit);
+	tcase_add_test(t, a_file_of_its_own_is_written_as_a_whole);
 	tcase_add_test(t, names_are_canonical);
 	suite_add_tcase(s, t);
 	r = srunner_create(s);
