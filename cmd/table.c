@@ -7,7 +7,9 @@
 #include "cmd/cmd.h"
 
 const struct cmd_option cmd_globals[] = {
-	{ "verbose", 'v', NULL, CMD_FLAG, 0, "say also where in the source an error arose" },
+	{ "verbose", 'v', NULL, CMD_FLAG, 0,
+	  "say what is done, stage by stage, and where in the source an error arose; -vv: with "
+	  "details" },
 	{ "help", 'h', NULL, CMD_FLAG, 0, "print help" },
 };
 const size_t cmd_globals_len = CK_ARRAY_SIZE(cmd_globals);
@@ -23,6 +25,12 @@ const size_t cmd_globals_len = CK_ARRAY_SIZE(cmd_globals);
 	  "what can't be known counts as fine: status 22 becomes 0" }, \
 	{ "override", 0, "RULE", CMD_TEXT, CMD_REPEAT, \
 	  "go on against what this rule finds; the verdict says who did so" }
+/* clang-format on */
+
+/* clang-format off */
+#define STATUS_OPTION \
+	{ "status-fd", 0, "N", CMD_TEXT, 0, \
+	  "tell launchers on descriptor N how far it is: a line of JSON for each event" }
 /* clang-format on */
 
 static const struct cmd_option check_options[] = {
@@ -45,6 +53,7 @@ static const struct cmd_option dump_options[] = {
 	  "must not hold an image" },
 	{ "leave-running", 'R', NULL, CMD_FLAG, 0, "the job goes on instead of being killed" },
 	{ "shell-job", 'j', NULL, CMD_FLAG, 0, "the job's standard streams may be a terminal" },
+	STATUS_OPTION,
 };
 
 static const struct cmd_option help_options[] = {
@@ -86,6 +95,9 @@ static const struct cmd_option restore_options[] = {
 	{ "shell-job", 0, NULL, CMD_FLAG, 0,
 	  "the terminal and the session of the caller become the job's" },
 	{ "no-inplace", 0, NULL, CMD_FLAG, 0, "always in fresh namespaces" },
+	{ "stats", 0, "FILE", CMD_FILE, 0,
+	  "write what it cost to FILE, as CRIU does to stats-restore, once the job runs" },
+	STATUS_OPTION,
 	POLICY_OPTIONS,
 };
 
@@ -96,40 +108,43 @@ static const struct cmd_option show_options[] = {
 
 #define OPTIONS(name) .options = name##_options, .n_options = CK_ARRAY_SIZE(name##_options)
 
+/* Not clang-format's: it breaks texts, and never joins them. */
+/* clang-format off */
+/* clang-format off: it would break texts at any length, but never join them */
 const struct cmd cmd_table[] = {
 	{
 		.name = "check",
-		.summary =
-			"tell whether an image can be restored here, or on the host of a profile",
-		.about = "Says whether the job in an image can be restored on this host, or on the "
-			 "one "
-			 "that a profile describes. All findings are told at once, each with what "
-			 "the "
-			 "image needs, what the host has, how that is known, and a way out. "
-			 "Nothing is "
-			 "changed.",
+		.summary = "tell whether an image can be restored here, or on another host",
+		.about =
+			"Says whether the job in an image can be restored on this host, or on the "
+			"one that a profile describes. All findings are told at once, each with "
+			"what the image needs, what the host has, how that is known, and a way "
+			"out. Nothing is changed.",
 		OPTIONS(check),
-		.examples = "ckpt check --image snap\n"
-			    "ckpt check --image snap --host node7.json --format json\n",
+		.examples =
+			"ckpt check --image snap\n"
+			"ckpt check --image snap --host node7.json --format json\n",
 		.run = cmd_check,
 	},
 	{
 		.name = "dump",
 		.summary = "checkpoint a running tree of processes",
 		.about =
-			"Writes the tree of processes whose root is PID to a directory. The job is "
-			"killed once the image is complete and durable. Until then any failure, "
-			"or the end of ckpt itself, leaves the job running as before.",
+			"Writes the tree of processes whose root is PID to a directory. The job "
+			"is killed once the image is complete and durable. Until then any "
+			"failure, or the end of ckpt itself, leaves the job running as before.",
 		OPTIONS(dump),
-		.examples = "ckpt dump -t 4711 --image snap\n"
-			    "ckpt dump -t 4711 --image snap --leave-running\n",
+		.examples =
+			"ckpt dump -t 4711 --image snap\n"
+			"ckpt dump -t 4711 --image snap --leave-running\n",
 		.run = cmd_dump,
 	},
 	{
 		.name = "explain",
 		.summary = "tell what a rule of the check looks at, or list the rules",
-		.about = "Prints what a rule means, how it knows, what to do, and how each policy "
-			 "that is built in treats it. Without RULE, lists the rules.",
+		.about =
+			"Prints what a rule means, how it knows, what to do, and how each policy "
+			"that is built in treats it. Without RULE, lists the rules.",
 		.operands = "[RULE]",
 		.max_operands = 1,
 		.operand_kind = CMD_TEXT,
@@ -149,27 +164,26 @@ const struct cmd cmd_table[] = {
 	{
 		.name = "match",
 		.summary = "rank stored hosts by how well they would take an image",
-		.about = "Judges an image for the host of each profile, as ckpt check --host "
-			 "would, and "
-			 "lists the hosts, best first: those that can take it, then those that can "
-			 "once an action is allowed, undecided ones, and those that can't. Among "
-			 "equals the one with the fewest findings comes first, then the one with "
-			 "the "
-			 "CPU and kernel of the source, then the one that was named first.\n\n"
-			 "PROFILE is a file that ckpt probe wrote, a directory of NAME.json files, "
-			 "or, "
-			 "as @FILE or -, a list with a path per line, - being standard input. One "
-			 "that "
-			 "can't be read is told and left out. The exit status is what ckpt check "
-			 "would say on the best host.",
+		.about =
+			"Judges an image for the host of each profile, as ckpt check --host "
+			"would, and lists the hosts, best first: those that can take it, then "
+			"those that can once an action is allowed, undecided ones, and those that "
+			"can't. Among equals the one with the fewest findings comes first, then "
+			"the one with the CPU and kernel of the source, then the one that was "
+			"named first.\n\n"
+			"PROFILE is a file that ckpt probe wrote, a directory of NAME.json files, "
+			"or, as @FILE or -, a list with a path per line, - being standard input. "
+			"One that can't be read is told and left out. The exit status is what "
+			"ckpt check would say on the best host.",
 		.operands = "PROFILE...",
 		.min_operands = 1,
 		.max_operands = SIZE_MAX,
 		.operand_kind = CMD_FILE,
 		OPTIONS(match),
-		.examples = "ckpt match --image snap pool/\n"
-			    "ckpt match --image snap --format json node1.json node2.json\n"
-			    "find /srv/pool -name '*.json' | ckpt match --image snap -\n",
+		.examples =
+			"ckpt match --image snap pool/\n"
+			"ckpt match --image snap --format json node1.json node2.json\n"
+			"find /srv/pool -name '*.json' | ckpt match --image snap -\n",
 		.run = cmd_match,
 	},
 	{
@@ -177,84 +191,85 @@ const struct cmd cmd_table[] = {
 		.summary = "list policies, print one, or tell what is wrong with one",
 		.about =
 			"A policy says how the findings of ckpt check are treated.\n\n"
-			"list: those that are built in. show: a policy as JSON, with every rule; a "
-			"start for one's own. lint: all that is wrong with a policy.",
+			"list: those that are built in. show: a policy as JSON, with every rule; "
+			"a start for one's own. lint: all that is wrong with a policy.",
 		.operands = "list|show|lint [NAME|FILE]",
 		.min_operands = 1,
 		.max_operands = 2,
 		.operand_kind = CMD_WORD,
 		.words = "list|show|lint",
-		.examples = "ckpt policy show default >site.json\n"
-			    "ckpt policy lint site.json\n",
+		.examples =
+			"ckpt policy show default >site.json\n"
+			"ckpt policy lint site.json\n",
 		.run = cmd_policy,
 	},
 	{
 		.name = "probe",
 		.summary = "print what this host is, as JSON",
-		.about = "Prints what this host is: CPU, kernel, privileges, memory, control "
-			 "groups, "
-			 "mounts, network, packages. What can't "
-			 "be known is told as unknown. A stored profile lets ckpt check judge for "
-			 "this "
-			 "host elsewhere.",
+		.about =
+			"Prints what this host is: CPU, kernel, privileges, memory, control "
+			"groups, mounts, network, packages. What can't be known is told as "
+			"unknown. A stored profile lets ckpt check judge for this host elsewhere.",
 		OPTIONS(probe),
-		.examples = "ckpt probe -o node7.json\n"
-			    "ckpt probe --for snap -o node7.json\n",
+		.examples =
+			"ckpt probe -o node7.json\n"
+			"ckpt probe --for snap -o node7.json\n",
 		.run = cmd_probe,
 	},
 	{
 		.name = "report",
 		.summary = "tell which images of a site could go to which of its hosts",
-		.about = "Judges every image for the host of every profile, and tells which images "
-			 "have "
-			 "no host, which hosts take nothing, and what is in the way most. With -o "
-			 "it "
-			 "writes a page with the matrix of images against hosts, every reason and "
-			 "remedy, and what ckpt itself can do on each host. Hosts about which all "
-			 "the "
-			 "same is to be said are one line.\n\n"
-			 "PROFILE is as for ckpt match.",
+		.about =
+			"Judges every image for the host of every profile, and tells which images "
+			"have no host, which hosts take nothing, and what is in the way most. "
+			"With -o it writes a page with the matrix of images against hosts, every "
+			"reason and remedy, and what ckpt itself can do on each host. Hosts about "
+			"which all the same is to be said are one line.\n\n"
+			"PROFILE is as for ckpt match.",
 		.operands = "PROFILE...",
 		.min_operands = 1,
 		.max_operands = SIZE_MAX,
 		.operand_kind = CMD_FILE,
 		OPTIONS(report),
-		.examples = "ckpt report pool/ --image snap1 --image snap2 -o site.html\n"
-			    "ckpt report pool/ --image snap1 --format json\n",
+		.examples =
+			"ckpt report pool/ --image snap1 --image snap2 -o site.html\n"
+			"ckpt report pool/ --image snap1 --format json\n",
 		.run = cmd_report,
 	},
 	{
 		.name = "restore",
 		.summary = "restore a tree of processes, and end as it ends",
 		.about =
-			"Runs the check first and refuses on it. Then the job goes on with its old "
-			"pids: on this host as it is, if they are free and the kernel lets this "
-			"user "
-			"choose them; else in fresh user, pid and mount namespaces.\n\n"
+			"Runs the check first and refuses on it. Then the job goes on with its "
+			"old pids: on this host as it is, if they are free and the kernel lets "
+			"this user choose them; else in fresh user, pid and mount namespaces.\n\n"
 			"In the foreground ckpt stands for the job: it forwards signals to it and "
-			"ends "
-			"as it ends, with the same exit status or by the same signal.",
+			"ends as it ends, with the same exit status or by the same signal.",
 		OPTIONS(restore),
-		.examples = "ckpt restore --image snap\n"
-			    "ckpt restore --image snap --detach\n",
+		.examples =
+			"ckpt restore --image snap\n"
+			"ckpt restore --image snap --detach\n",
 		.run = cmd_restore,
 	},
 	{
 		.name = "show",
 		.summary = "list or decode the files of an image",
-		.about = "Lists the files of an image and sums it up, or decodes those that NAME "
-			 "tells: a file (core-812), or all of a kind (core). Works on damaged "
-			 "images as "
-			 "far as they can be read; the exit status tells.",
+		.about =
+			"Lists the files of an image and sums it up, or decodes those that NAME "
+			"tells: a file (core-812), or all of a kind (core). Works on damaged "
+			"images as far as they can be read; the exit status tells.",
 		.operands = "[NAME]",
 		.max_operands = 1,
 		.operand_kind = CMD_TEXT,
 		OPTIONS(show),
-		.examples = "ckpt show --image snap\n"
-			    "ckpt show --image snap pstree --format json\n",
+		.examples =
+			"ckpt show --image snap\n"
+			"ckpt show --image snap pstree --format json\n",
 		.run = cmd_show,
 	},
 };
+/* clang-format on */
+/* clang-format on */
 const size_t cmd_table_len = CK_ARRAY_SIZE(cmd_table);
 
 const struct cmd_status cmd_statuses[] = {

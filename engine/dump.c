@@ -21,6 +21,8 @@
 #include "base/auto.h"
 #include "engine/dump.h"
 #include "engine/out.h"
+#include "engine/watch.h"
+#include "image/stats.pb-c.h"
 #include "probe/probe.h"
 
 enum {
@@ -28,14 +30,6 @@ enum {
 		2000000000,       /* for what is in the way at the moment, all tries together */
 	BUSY_PAUSE_NS = 10000000, /* between two of them */
 };
-
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
 
 /* SIGCHLD is how we learn of stops: blocked and not ignored, whatever we were started with. */
 struct sigchld {
@@ -90,6 +84,13 @@ static void ck_auto_dump(struct engine_dump *d)
 	errno = saved;
 }
 
+/* What is tried again is told once. */
+static void stage(const struct engine_dump *d, const char *name)
+{
+	if (!d->again)
+		engine_stage(&d->opts->watch, name);
+}
+
 static int write_facts(struct engine_dump *d, const CkptFacts *facts, struct ck_err *err)
 {
 	return image_write_one(d->images, IMAGE_CKPT_FACTS, 0, &facts->base, err);
@@ -98,26 +99,52 @@ static int write_facts(struct engine_dump *d, const CkptFacts *facts, struct ck_
 static int write_task(struct engine_dump *d, struct engine_task *t, uint32_t pages_id,
 		      struct ck_err *err)
 {
+	uint64_t start, pages = d->pages;
 	int r = engine_write_core(d, t, err);
 
 	if (r == 0 && !t->zombie)
 		r = engine_write_mm(d, t, err);
+	start = engine_now_ns();
 	if (r == 0 && !t->zombie)
 		r = engine_write_pages(d, t, pages_id, err);
+	d->stats.memory_ns += engine_now_ns() - start;
+	d->stats.pages += d->pages - pages;
+	if (r == 0)
+		engine_detail(&d->opts->watch, ENGINE_TASK_FMT ": %llu pages", ENGINE_TASK_ARG(t),
+			      (unsigned long long)(d->pages - pages));
 	return r < 0 ? ck_err_at(err, r, ENGINE_TASK_FMT, ENGINE_TASK_ARG(t)) : 0;
+}
+
+static int write_shared(struct engine_dump *d, struct ck_err *err)
+{
+	uint64_t start = engine_now_ns();
+	int r;
+
+	d->stats.scanned = d->scanned;
+	r = engine_write_shmem(d, (uint32_t)d->n_tasks + 1, err);
+	d->stats.memory_ns += engine_now_ns() - start;
+	d->stats.shared_scanned = d->scanned - d->stats.scanned;
+	d->stats.shared_pages = d->pages - d->stats.pages;
+	if (r == 0 && d->n_shmem)
+		engine_detail(&d->opts->watch, "shared memory: %llu pages",
+			      (unsigned long long)d->stats.shared_pages);
+	return r;
 }
 
 /* All files of the image but the manifest. */
 static int write_all(struct engine_dump *d, const CkptFacts *facts, struct ck_err *err)
 {
-	int r = engine_find_shmem(d, err);
+	int r;
 
+	stage(d, "write");
+	r = engine_find_shmem(d, err);
+	d->to_scan = engine_pages_to_scan(d);
 	if (r == 0)
 		r = res_dump(d, err);
 	for (size_t i = 0; i < d->n_tasks && r == 0; i++)
 		r = write_task(d, d->tasks[i], (uint32_t)i + 1, err);
 	if (r == 0)
-		r = engine_write_shmem(d, (uint32_t)d->n_tasks + 1, err);
+		r = write_shared(d, err);
 	if (r == 0)
 		r = engine_fill_needs(d, err);
 	if (r == 0)
@@ -129,24 +156,74 @@ static int write_all(struct engine_dump *d, const CkptFacts *facts, struct ck_er
 
 static int release(struct engine_dump *d, struct ck_err *err)
 {
-	int r = engine_eject(d, err);
+	int r;
 
+	stage(d, "eject");
+	r = engine_eject(d, err);
+	stage(d, "thaw");
 	engine_thaw(d);
 	return r;
+}
+
+static int commit(struct engine_dump *d, struct ck_err *err)
+{
+	uint64_t start = engine_now_ns();
+	int r;
+
+	stage(d, "commit");
+	r = image_commit(d->images, err);
+	d->stats.commit_ns = engine_now_ns() - start;
+	return r;
+}
+
+static int freeze(struct engine_dump *d, struct ck_err *err)
+{
+	uint64_t start = engine_now_ns();
+	int r;
+
+	stage(d, "freeze");
+	r = engine_freeze(d, err);
+	d->stats.freezing_ns = engine_now_ns() - start;
+	for (size_t i = 0; i < d->n_tasks && r == 0; i++)
+		engine_detail(&d->opts->watch, ENGINE_TASK_FMT ": %zu thread%s%s",
+			      ENGINE_TASK_ARG(d->tasks[i]), d->tasks[i]->n_threads,
+			      d->tasks[i]->n_threads == 1 ? "" : "s",
+			      d->tasks[i]->zombie ? ", a zombie" : "");
+	return r;
+}
+
+static int look(struct engine_dump *d, struct ck_err *err)
+{
+	int r;
+
+	stage(d, "look");
+	r = engine_look(d, err);
+	return r < 0 ? r : res_list(d, err);
+}
+
+static int inject(struct engine_dump *d, struct ck_err *err)
+{
+	stage(d, "inject");
+	return engine_inject(d, err);
+}
+
+static void let_go(struct engine_dump *d)
+{
+	stage(d, "let-go");
+	engine_doom(d);
+	engine_kill(d);
 }
 
 /* All that is known before anything is written. */
 static int stop_and_look(struct engine_dump *d, struct ck_err *err)
 {
-	int r = engine_freeze(d, err);
+	int r = freeze(d, err);
 
 	if (r < 0)
 		return r;
-	r = engine_look(d, err);
+	r = look(d, err);
 	if (r == 0)
-		r = res_list(d, err);
-	if (r == 0)
-		r = engine_inject(d, err);
+		r = inject(d, err);
 	if (r == 0)
 		r = res_look(d, err);
 	if (r < 0)
@@ -157,22 +234,24 @@ static int stop_and_look(struct engine_dump *d, struct ck_err *err)
 /* What is in the way just now may be gone the next moment: unread text in a terminal. */
 static int stop_when_ready(struct engine_dump *d, uint64_t *ret_start, struct ck_err *err)
 {
-	uint64_t deadline = now_ns() + BUSY_PATIENCE_NS;
+	uint64_t deadline = engine_now_ns() + BUSY_PATIENCE_NS;
 	struct timespec pause = { .tv_nsec = BUSY_PAUSE_NS };
 
 	for (;;) {
 		struct ck_err e = CK_ERR_INIT;
 		int r;
 
-		*ret_start = now_ns();
+		*ret_start = engine_now_ns();
 		r = stop_and_look(d, &e);
 		if (r == 0)
 			return 0;
-		if (e.kind != CK_ERR_BUSY || !d->n_tasks || now_ns() > deadline) {
+		if (e.kind != CK_ERR_BUSY || !d->n_tasks || engine_now_ns() > deadline) {
 			if (err)
 				*err = e;
 			return r;
 		}
+		stage(d, "wait");
+		d->again = true;
 		engine_inject_done(d);
 		res_dump_done(d);
 		engine_tasks_free(d);
@@ -181,31 +260,66 @@ static int stop_when_ready(struct engine_dump *d, uint64_t *ret_start, struct ck
 }
 
 /* From the stop of the tree to its release or end. */
-static int dump_tree(struct engine_dump *d, const CkptFacts *facts, uint64_t *ret_frozen,
-		     struct ck_err *err)
+static int dump_tree(struct engine_dump *d, const CkptFacts *facts, struct ck_err *err)
 {
+	bool kill = !(d->opts->flags & ENGINE_LEAVE_RUNNING);
 	uint64_t start = 0;
 	int r = stop_when_ready(d, &start, err);
 
 	if (r < 0)
 		return r;
+	d->again = false;
 	r = write_all(d, facts, err);
-	if (r == 0 && !(d->opts->flags & ENGINE_LEAVE_RUNNING)) {
-		r = image_commit(d->images, err);
-		if (r == 0) {
-			engine_doom(d);
-			engine_kill(d);
-			*ret_frozen = now_ns() - start;
-			return 0;
-		}
-	}
+	if (r == 0 && kill)
+		r = commit(d, err);
 	if (r < 0) {
 		release(d, NULL);
 		return r;
 	}
-	r = release(d, err);
-	*ret_frozen = now_ns() - start;
-	return r < 0 ? r : image_commit(d->images, err);
+	if (kill)
+		let_go(d);
+	else
+		r = release(d, err);
+	d->stats.frozen_ns = engine_now_ns() - start;
+	return r < 0 || kill ? r : commit(d, err);
+}
+
+static uint32_t usec(uint64_t ns)
+{
+	return ns / 1000 < UINT32_MAX ? (uint32_t)(ns / 1000) : UINT32_MAX;
+}
+
+/* In CRIU's form: what others show of a checkpoint they take from here. */
+static int write_stats(const struct engine_dump *d, struct ck_err *err)
+{
+	const struct engine_dump_stats *s = &d->stats;
+	DumpStatsEntry dump = DUMP_STATS_ENTRY__INIT;
+	StatsEntry entry = STATS_ENTRY__INIT;
+
+	dump.freezing_time = usec(s->freezing_ns);
+	dump.frozen_time = usec(s->frozen_ns);
+	dump.memdump_time = usec(s->memory_ns);
+	dump.memwrite_time = usec(s->commit_ns);
+	dump.pages_scanned = s->scanned;
+	dump.pages_written = s->pages;
+	dump.has_shpages_scanned = 1;
+	dump.shpages_scanned = s->shared_scanned;
+	dump.has_shpages_written = 1;
+	dump.shpages_written = s->shared_pages;
+	entry.dump = &dump;
+	return image_write_one(d->images, IMAGE_STATS_DUMP, 0, &entry.base, err);
+}
+
+/* The image is complete and the job was let go: nothing here can be a failure any more. */
+static void write_late(struct engine_dump *d)
+{
+	struct ck_err err = CK_ERR_INIT;
+
+	if (write_stats(d, &err) < 0)
+		d->stats.late = err;
+	stage(d, "sums");
+	if (image_write_sums(d->opts->dir, d->sums, d->n_sums, &err) < 0)
+		d->stats.late = err;
 }
 
 int engine_dump(const struct engine_dump_opts *o, struct engine_dump_stats *ret_stats,
@@ -213,29 +327,27 @@ int engine_dump(const struct engine_dump_opts *o, struct engine_dump_stats *ret_
 {
 	CK_AUTO(dump) struct engine_dump d = { .opts = o };
 	CK_AUTO(sigchld) struct sigchld old;
-	struct engine_dump_stats stats = { 0 };
 	CkptFacts *facts = NULL;
-	uint64_t start = now_ns();
+	uint64_t start = engine_now_ns();
 	int r;
 
 	ckpt_needs__init(&d.needs);
 	sigchld_take(&old);
+	engine_stage(&o->watch, "open");
 	r = image_writer_open(o->dir, &d.images, err);
 	if (r == 0)
 		r = probe_facts(&facts, err);
 	if (r == 0)
-		r = dump_tree(&d, facts, &stats.frozen_ns, err);
+		r = dump_tree(&d, facts, err);
 	if (facts)
 		ckpt_facts__free_unpacked(facts, NULL);
 	if (r < 0)
 		return r;
-	/* The image is complete and the job is gone: this can't be a failure any more. */
-	(void)image_write_sums(o->dir, d.sums, d.n_sums, &stats.sums);
-	stats.total_ns = now_ns() - start;
-	stats.pages = d.pages;
-	stats.tasks = d.n_tasks;
+	write_late(&d);
+	d.stats.total_ns = engine_now_ns() - start;
+	d.stats.tasks = d.n_tasks;
 	for (size_t i = 0; i < d.n_tasks; i++)
-		stats.threads += d.tasks[i]->n_threads;
-	*ret_stats = stats;
+		d.stats.threads += d.tasks[i]->n_threads;
+	*ret_stats = d.stats;
 	return 0;
 }

@@ -112,7 +112,10 @@ struct engine_dump {
 	struct res_dump *res;       /* engine/res/ */
 	struct parasite_word *fate; /* the word all blobs share; NULL until engine_inject() */
 	int shmid;
-	uint64_t pages;
+	uint64_t pages;            /* written so far */
+	uint64_t scanned, to_scan; /* pages read so far, and an estimate of all */
+	struct engine_dump_stats stats;
+	bool again;                    /* not the first try to stop the tree */
 	const struct proc_map **shmem; /* one mapping of each shared anonymous object */
 	size_t n_shmem;
 	struct engine_out *out;        /* engine/write-pages.c */
@@ -191,6 +194,8 @@ int engine_write_tree(struct engine_dump *d, struct ck_err *err); /* pstree, ids
 int engine_fill_needs(struct engine_dump *d, struct ck_err *err);
 int engine_write_core(struct engine_dump *d, struct engine_task *t, struct ck_err *err);
 int engine_write_mm(struct engine_dump *d, struct engine_task *t, struct ck_err *err);
+/* About how many pages will be read, after engine_find_shmem(). */
+uint64_t engine_pages_to_scan(const struct engine_dump *d);
 /* All private pages of a task. */
 int engine_write_pages(struct engine_dump *d, struct engine_task *t, uint32_t pages_id,
 		       struct ck_err *err);

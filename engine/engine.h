@@ -14,6 +14,20 @@
 
 struct image;
 
+/*
+ * What a caller may want to know meanwhile. Each function may be NULL. All are called in the
+ * caller's process, some while the job stands still: they must not block.
+ */
+struct engine_watch {
+	/* A stage of docs/ARCHITECTURE.md begins: "freeze", "let-go". */
+	void (*stage)(void *arg, const char *name);
+	/* What it found or did, for people. */
+	void (*detail)(void *arg, const char *text);
+	/* Bytes of memory that were copied so far, many times a second; total is an estimate. */
+	void (*progress)(void *arg, uint64_t done, uint64_t total);
+	void *arg;
+};
+
 enum engine_dump_flags {
 	ENGINE_LEAVE_RUNNING = 1 << 0,  /* let the job go on instead of killing it */
 	ENGINE_DUMP_SHELL_JOB = 1 << 1, /* a terminal as stdio is fine */
@@ -23,14 +37,21 @@ struct engine_dump_opts {
 	pid_t pid;       /* root of the tree, in our pid namespace */
 	const char *dir; /* the image */
 	unsigned int flags;
+	struct engine_watch watch;
 };
 
 struct engine_dump_stats {
-	uint64_t frozen_ns; /* from the first stop to the last release (or kill) */
+	uint64_t freezing_ns; /* until all tasks had stopped */
+	uint64_t frozen_ns;   /* from the first stop to the last release (or kill) */
+	uint64_t memory_ns;   /* copying memory into the image's files */
+	uint64_t commit_ns;   /* until the image was durable */
 	uint64_t total_ns;
-	uint64_t pages; /* written */
+	uint64_t pages, shared_pages; /* written; shared anonymous ones are not among the first */
+	uint64_t scanned, shared_scanned; /* read: zero pages, too */
 	uint64_t tasks, threads;
-	struct ck_err sums; /* why the image has no page checksums; kind is CK_ERR_NONE if it has */
+	/* What the complete image has to do without: page checksums or statistics; kind is
+	 * CK_ERR_NONE if it has both. */
+	struct ck_err late;
 };
 
 /*
@@ -47,15 +68,24 @@ enum engine_restore_flags {
 	ENGINE_NO_INPLACE = 1 << 2,        /* always a fresh pid namespace */
 };
 
+struct engine_restore_stats {
+	pid_t pid;           /* the root task's, in the caller's pid namespace */
+	uint64_t forking_ns; /* making the first tasks */
+	uint64_t restore_ns; /* until the job ran */
+	uint64_t pages;      /* restored */
+	uint64_t compared;   /* of these, with what was inherited */
+	uint64_t kept;       /* of these, found equal and left shared */
+};
+
 struct engine_restore_opts {
 	const struct image *image;
 	unsigned int flags;
-	/* Called once all tasks are complete and about to run, in the caller's process; may be
-	 * NULL. pid is the root task's in the caller's pid namespace. */
-	void (*on_running)(void *arg, pid_t pid);
+	struct engine_watch watch;
+	/* Called once the job runs, in the caller's process; may be NULL. */
+	void (*on_running)(void *arg, const struct engine_restore_stats *stats);
 	/* Called before that for each thing that is not quite as it was; may be NULL. */
 	void (*on_note)(void *arg, const char *text);
-	void *arg;
+	void *arg; /* of these two */
 };
 
 /*

@@ -416,6 +416,8 @@ static int load_shm(struct engine_restore *r, struct ck_err *err)
 				rc = note_shm(r, r->tasks[i].mm->vmas[k], err);
 	for (size_t i = 0; i < r->n_shm && rc == 0; i++)
 		rc = load_shm_pages(r, &r->shm[i], err);
+	for (size_t i = 0; i < r->n_shm && rc == 0; i++)
+		r->pages += r->shm[i].pages.present;
 	return rc;
 }
 

@@ -405,6 +405,12 @@ static int plan_contents(struct engine_restore *r, struct engine_rtask *t,
 		free(out.run);
 		return no_memory(err);
 	}
+	for (size_t i = 0; i < out.n; i++) {
+		uint64_t pages = out.run[i].len / IMAGE_PAGE_SIZE;
+
+		r->pages += out.run[i].mode == PIE_RUN_ZERO ? 0 : pages;
+		r->compared += out.run[i].mode == PIE_RUN_COMPARE ? pages : 0;
+	}
 	if (out.n) {
 		p.n_runs = out.n;
 		p.runs = script_data(t->script, out.run, out.n * sizeof(out.run[0]));

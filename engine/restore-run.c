@@ -80,6 +80,7 @@ struct shm_reader {
 	const uint64_t *sums;
 	size_t n_sums;
 	struct pie_xxh64 hash;
+	uint64_t *filled; /* in all, for whoever watches */
 };
 
 static int check_sum(struct shm_reader *s, struct ck_err *err)
@@ -105,6 +106,7 @@ static int read_run(struct shm_reader *s, uint8_t *to, uint64_t len, struct ck_e
 			return ck_fail(err, CK_ERR_IMAGE, -EIO, "cannot read shared memory");
 		if (s->n_sums)
 			pie_xxh64_update(&s->hash, to, n);
+		__atomic_fetch_add(s->filled, n, __ATOMIC_RELAXED);
 		s->off += n;
 		if (s->n_sums && s->off % PIE_SUM_CHUNK == 0)
 			rc = check_sum(s, err);
@@ -119,7 +121,7 @@ static int read_run(struct shm_reader *s, uint8_t *to, uint64_t len, struct ck_e
 static int fill_shm(struct engine_restore *r, const struct engine_rshm *shm, struct ck_err *err)
 {
 	CK_AUTO(fd) int fd = image_open_fd(r->image, IMAGE_PAGES, shm->pages.pages_id, err);
-	struct shm_reader s = { .fd = fd };
+	struct shm_reader s = { .fd = fd, .filled = &script_zone_header(r->zone)->filled };
 	int rc = fd;
 
 	pie_xxh64_init(&s.hash);
@@ -231,13 +233,16 @@ int engine_run(struct engine_restore *r, struct ck_err *err)
 		rc = park_pages(r, err);
 	for (size_t i = 0; i < r->n_shm && rc == 0; i++)
 		rc = map_shm(r, &r->shm[i], err);
-	if (rc == 0)
-		rc = script_zone_map(r->zone, err);
+	if (rc < 0)
+		return rc;
+	engine_restore_stage(r, "grow");
+	script_zone_header(r->zone)->trunk = getpid();
 	for (size_t i = 0; i < r->n_procs && rc == 0; i++)
 		if (!r->procs[i]->maker)
 			rc = make_top(r, r->procs[i], err);
 	if (rc < 0)
 		return rc;
+	engine_restore_stage(r, "script");
 	tell_go(r);
 	rc = engine_trace(r, err);
 	if (rc == 0)

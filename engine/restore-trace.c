@@ -239,6 +239,8 @@ int engine_trace(struct engine_restore *r, struct ck_err *err)
 		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot trace the job");
 	t.done = done;
 	rc = wait_for_all(&t, err);
+	if (rc == 0)
+		engine_restore_stage(r, "finish");
 	for (size_t i = 0; i < r->n_tasks && rc == 0; i++) {
 		if (r->tasks[i].zombie)
 			continue;
@@ -246,7 +248,9 @@ int engine_trace(struct engine_restore *r, struct ck_err *err)
 		if (rc < 0)
 			ck_err_at(err, rc, ENGINE_RTASK_FMT, ENGINE_RTASK_ARG(&r->tasks[i]));
 	}
-	if (rc == 0)
+	if (rc == 0) {
+		engine_restore_stage(r, "go");
 		let_go(r);
+	}
 	return rc;
 }

@@ -16,6 +16,7 @@
 #include "base/auto.h"
 #include "engine/restore.h"
 #include "engine/vdso.h"
+#include "engine/watch.h"
 
 static void restore_done(struct engine_restore *r)
 {
@@ -42,23 +43,33 @@ static int prepare(struct engine_restore *r, struct ck_err *err)
 	r->task_size = find_task_size();
 	r->rights.uid = geteuid();
 	r->rights.gid = getegid();
+	engine_restore_stage(r, "load");
 	rc = engine_load(r, err);
-	if (rc == 0)
-		rc = engine_choose_place(r, err);
-	if (rc == 0)
-		rc = res_load(r, err);
-	if (rc == 0)
-		rc = engine_plan(r, err);
-	return rc;
+	if (rc < 0)
+		return rc;
+	engine_restore_stage(r, "place");
+	rc = engine_choose_place(r, err);
+	if (rc < 0)
+		return rc;
+	engine_detail(&r->opts->watch, "%s",
+		      r->strategy == ENGINE_INPLACE ? "in place, with the old pids"
+						    : "in fresh namespaces");
+	engine_restore_stage(r, "plan");
+	rc = res_load(r, err);
+	return rc < 0 ? rc : engine_plan(r, err);
 }
 
 /* Returns in ckpt only. */
-static int act(struct engine_restore *r, int *ret_wait_status, struct ck_err *err)
+static int act(struct engine_restore *r, uint64_t start, int *ret_wait_status, struct ck_err *err)
 {
 	const struct engine_restore_opts *o = r->opts;
 	int sock[2], rc;
 	pid_t trunk;
 
+	/* Here already, so that ckpt sees how far the tasks are. */
+	rc = script_zone_map(r->zone, err);
+	if (rc < 0)
+		return rc;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sock) < 0)
 		return ck_fail_errno(err, "cannot make a socket");
 	trunk = engine_spawn_trunk(r, err);
@@ -69,14 +80,15 @@ static int act(struct engine_restore *r, int *ret_wait_status, struct ck_err *er
 	close(sock[1]);
 	for (size_t i = 0; trunk > 0 && o->on_note && i < r->n_notes; i++)
 		o->on_note(o->arg, r->notes[i]);
-	rc = trunk < 0 ? trunk : engine_supervise(r, trunk, sock[0], ret_wait_status, err);
+	rc = trunk < 0 ? trunk : engine_supervise(r, trunk, sock[0], start, ret_wait_status, err);
 	close(sock[0]);
 	return rc;
 }
 
 int engine_restore(const struct engine_restore_opts *o, int *ret_wait_status, struct ck_err *err)
 {
-	struct engine_restore r = { .opts = o, .image = o->image };
+	struct engine_restore r = { .opts = o, .image = o->image, .report = -EBADF };
+	uint64_t start = engine_now_ns();
 	struct ck_err local = CK_ERR_INIT;
 	sigset_t all, old;
 	int rc, status = 0;
@@ -86,7 +98,7 @@ int engine_restore(const struct engine_restore_opts *o, int *ret_wait_status, st
 	if (rc == 0) {
 		sigfillset(&all);
 		sigprocmask(SIG_SETMASK, &all, &old);
-		rc = act(&r, &status, err);
+		rc = act(&r, start, &status, err);
 		sigprocmask(SIG_SETMASK, &old, NULL);
 	}
 	restore_done(&r);

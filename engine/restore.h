@@ -103,6 +103,8 @@ struct engine_restore {
 	uint64_t window, window_len; /* free in every task: zone, parked memory and vDSO */
 	uint32_t uid, gid;           /* of the job, if it has only one each */
 	bool one_uid;
+	uint64_t pages, compared; /* in the image's page files; of these, to be compared */
+	int report;               /* in the trunk: where to it says how far it is; else -EBADF */
 	char **notes;
 	size_t n_notes;
 	bool has_clocks;
@@ -178,11 +180,13 @@ void engine_enter_namespaces(struct engine_restore *r);
 int engine_set_clocks(struct engine_restore *r, struct ck_err *err);
 
 /* ---- engine/supervise.c: between ckpt and the trunk, and while the job runs ---- */
+/* A stage begins, here or in the trunk: the caller is told. */
+void engine_restore_stage(const struct engine_restore *r, const char *name);
 /* In the trunk, after engine_spawn_trunk(): runs, reports, and as init waits for the end. */
 void engine_trunk_main(struct engine_restore *r, int sock) __attribute__((noreturn));
 /* In ckpt: until the job runs, and, without ENGINE_DETACH, until its root ends. */
-int engine_supervise(struct engine_restore *r, pid_t trunk, int sock, int *ret_wait_status,
-		     struct ck_err *err);
+int engine_supervise(struct engine_restore *r, pid_t trunk, int sock, uint64_t start,
+		     int *ret_wait_status, struct ck_err *err);
 
 /*
  * ---- engine/res/ ----

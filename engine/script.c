@@ -93,6 +93,7 @@ void script_zone_free(struct script_zone *z)
 		return;
 	for (size_t i = 0; i < z->n; i++)
 		script_free(z->s[i]);
+	script_zone_unmap(z);
 	free(z->s);
 	free(z->data);
 	free(z);
@@ -362,7 +363,6 @@ int script_zone_map(struct script_zone *z, struct ck_err *err)
 	h->n_slots = z->n;
 	h->syscall_insn = z->base + PIE_PAGE + find_syscall();
 	h->mark_signo = z->mark_signo;
-	h->trunk = getpid();
 	memcpy(z->map + PIE_PAGE, pie_restorer_start, code_len());
 	if (z->len)
 		memcpy(z->map + z->data_at, z->data, z->len);
@@ -370,6 +370,13 @@ int script_zone_map(struct script_zone *z, struct ck_err *err)
 	if (mprotect(z->map + PIE_PAGE, round_up(code_len(), PIE_PAGE), PROT_READ | PROT_EXEC) < 0)
 		return ck_fail_errno(err, "cannot make the restorer executable");
 	return 0;
+}
+
+void script_zone_unmap(struct script_zone *z)
+{
+	if (z->map)
+		munmap(z->map, z->total);
+	z->map = NULL;
 }
 
 struct pie_zone *script_zone_header(const struct script_zone *z)

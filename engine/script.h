@@ -76,8 +76,9 @@ uint64_t script_zone_size(const struct script_zone *z);
 uint64_t script_zone_room(const struct script_zone *z);
 size_t script_zone_count(const struct script_zone *z);
 
-/* Makes the mapping in this process; it is inherited by fork. The caller unmaps it. */
+/* Makes the mapping in this process; it is inherited by fork, and shared. */
 int script_zone_map(struct script_zone *z, struct ck_err *err);
+void script_zone_unmap(struct script_zone *z);
 /* ---- once it is mapped ---- */
 struct pie_zone *script_zone_header(const struct script_zone *z);
 struct pie_slot *script_zone_slot(const struct script_zone *z, size_t slot);

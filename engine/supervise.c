@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Between ckpt and the trunk, and ckpt as the job's parent afterwards. The trunk reports over a
- * socket of packets: notes, then either an error or the fact that the job runs, with a pidfd of its
- * root; as init also when the root stops, goes on, or ends.
+ * socket of packets: stages and notes, then either an error or the fact that the job runs, with a
+ * pidfd of its root; as init also when the root stops, goes on, or ends.
  *
  * 1. Signals are blocked in ckpt from before the trunk is made; those that come are read from a
  *    signalfd: before the job runs they end the restore, afterwards they are the job's.
@@ -27,13 +27,15 @@
 #include "base/auto.h"
 #include "base/fd.h"
 #include "engine/restore.h"
+#include "engine/watch.h"
 
-enum packet_type { PACKET_NOTE = 1, PACKET_ERROR, PACKET_RUNNING, PACKET_STATUS };
+enum { PROGRESS_MS = 50 };
+enum packet_type { PACKET_STAGE = 1, PACKET_NOTE, PACKET_ERROR, PACKET_RUNNING, PACKET_STATUS };
 
 struct packet {
 	enum packet_type type;
-	int status; /* PACKET_STATUS: a wait status of the root */
-	char note[400];
+	int status;     /* PACKET_STATUS: a wait status of the root */
+	char note[400]; /* PACKET_STAGE: its name */
 	struct ck_err err;
 };
 
@@ -61,6 +63,18 @@ static void send_packet(int sock, const struct packet *p, int fd)
 	}
 	while (sendmsg(sock, &m, MSG_NOSIGNAL) < 0 && errno == EINTR)
 		continue;
+}
+
+void engine_restore_stage(const struct engine_restore *r, const char *name)
+{
+	struct packet p = { .type = PACKET_STAGE };
+
+	if (r->report < 0) {
+		engine_stage(&r->opts->watch, name);
+		return;
+	}
+	snprintf(p.note, sizeof(p.note), "%s", name);
+	send_packet(r->report, &p, -1);
 }
 
 static void send_notes(struct engine_restore *r, int sock)
@@ -107,6 +121,8 @@ void engine_trunk_main(struct engine_restore *r, int sock)
 	int pidfd, rc = 0;
 
 	engine_notes_done(r); /* the plan's are told by ckpt itself */
+	r->report = sock;
+	engine_restore_stage(r, "trunk");
 	if (r->strategy == ENGINE_NAMESPACES) {
 		if (!(r->opts->flags & ENGINE_RESTORE_SHELL_JOB))
 			setsid();
@@ -137,6 +153,7 @@ struct supervisor {
 	int sock, signals, pidfd;
 	bool ended;
 	int status;
+	uint64_t start, grow, script; /* when, nanoseconds */
 };
 
 /* 1: a packet; 0: the other end is closed. */
@@ -232,6 +249,28 @@ static int read_signal(const struct supervisor *s, struct signalfd_siginfo *si)
 	return ck_read_full(s->signals, si, sizeof(*si)) == (ssize_t)sizeof(*si);
 }
 
+static void told(struct supervisor *s, const struct packet *p)
+{
+	const struct engine_restore_opts *o = s->r->opts;
+
+	if (p->type == PACKET_NOTE && o->on_note)
+		o->on_note(o->arg, p->note);
+	if (p->type != PACKET_STAGE)
+		return;
+	if (!strcmp(p->note, "grow"))
+		s->grow = engine_now_ns();
+	if (!strcmp(p->note, "script"))
+		s->script = engine_now_ns();
+	engine_stage(&o->watch, p->note);
+}
+
+static void show_progress(const struct supervisor *s)
+{
+	uint64_t done = __atomic_load_n(&script_zone_header(s->r->zone)->filled, __ATOMIC_RELAXED);
+
+	engine_progress(&s->r->opts->watch, done, s->r->pages * IMAGE_PAGE_SIZE);
+}
+
 /* Until the trunk says that the job runs, or why it does not. */
 static int wait_running(struct supervisor *s, struct ck_err *err)
 {
@@ -240,7 +279,10 @@ static int wait_running(struct supervisor *s, struct ck_err *err)
 		struct signalfd_siginfo si;
 		struct packet p;
 
-		if (poll(f, 2, -1) < 0)
+		if (poll(f, 2, s->r->opts->watch.progress ? PROGRESS_MS : -1) < 0)
+			continue;
+		show_progress(s);
+		if (!f[0].revents && !f[1].revents)
 			continue;
 		if (!f[0].revents) {
 			if (!read_signal(s, &si) || !ends_restore(si.ssi_signo))
@@ -252,8 +294,7 @@ static int wait_running(struct supervisor *s, struct ck_err *err)
 		}
 		if (!receive(s, &p))
 			return trunk_died(s, err);
-		if (p.type == PACKET_NOTE && s->r->opts->on_note)
-			s->r->opts->on_note(s->r->opts->arg, p.note);
+		told(s, &p);
 		if (p.type == PACKET_RUNNING)
 			return 0;
 		if (p.type != PACKET_ERROR)
@@ -329,6 +370,24 @@ static void wait_end(struct supervisor *s)
 		reap(s->trunk);
 }
 
+/* The zone is not needed any more, and may hold a lot. */
+static void tell_running(struct supervisor *s)
+{
+	const struct engine_restore_opts *o = s->r->opts;
+	struct engine_restore_stats stats = {
+		.pid = s->root,
+		.forking_ns = s->script - s->grow,
+		.restore_ns = engine_now_ns() - s->start,
+		.pages = s->r->pages,
+		.compared = s->r->compared,
+		.kept = script_zone_header(s->r->zone)->kept,
+	};
+
+	script_zone_unmap(s->r->zone);
+	if (o->on_running)
+		o->on_running(o->arg, &stats);
+}
+
 static int run(struct supervisor *s, int *ret_wait_status, struct ck_err *err)
 {
 	const struct engine_restore_opts *o = s->r->opts;
@@ -343,20 +402,22 @@ static int run(struct supervisor *s, int *ret_wait_status, struct ck_err *err)
 	s->root = pid_of(s->pidfd);
 	if (s->r->strategy == ENGINE_INPLACE)
 		s->root = (pid_t)s->r->tasks[0].ps->pid;
-	if (o->on_running)
-		o->on_running(o->arg, s->root);
+	tell_running(s);
 	if (o->flags & ENGINE_DETACH)
 		return 0;
+	engine_stage(&o->watch, "stand");
 	check_root(s);
 	wait_end(s);
 	*ret_wait_status = s->status;
 	return 0;
 }
 
-int engine_supervise(struct engine_restore *r, pid_t trunk, int sock, int *ret_wait_status,
-		     struct ck_err *err)
+int engine_supervise(struct engine_restore *r, pid_t trunk, int sock, uint64_t start,
+		     int *ret_wait_status, struct ck_err *err)
 {
-	struct supervisor s = { .r = r, .trunk = trunk, .sock = sock, .pidfd = -EBADF };
+	struct supervisor s = {
+		.r = r, .trunk = trunk, .sock = sock, .pidfd = -EBADF, .start = start
+	};
 	sigset_t all;
 	int rc;
 

@@ -16,6 +16,7 @@
 #include "engine/dump.h"
 #include "engine/out.h"
 #include "engine/pagemap.h"
+#include "engine/watch.h"
 #include "image/format.h"
 #include "image/pagemap.pb-c.h"
 
@@ -168,6 +169,12 @@ static int read_batch(const struct writer *w, struct ck_err *err)
 	return 0;
 }
 
+static void scanned(struct engine_dump *d, size_t len)
+{
+	d->scanned += len / PAGE;
+	engine_progress(&d->opts->watch, d->scanned * PAGE, d->to_scan * PAGE);
+}
+
 static int flush_batch(struct writer *w, struct ck_err *err)
 {
 	uint8_t *to = w->room;
@@ -177,6 +184,7 @@ static int flush_batch(struct writer *w, struct ck_err *err)
 	for (size_t i = 0; i < w->n_batch && r == 0; off += w->batch[i++].iov_len)
 		r = keep_pages(w, (uintptr_t)w->batch[i].iov_base + (uint64_t)w->shift,
 			       w->room + off, w->batch[i].iov_len / PAGE, &to, err);
+	scanned(w->d, w->batch_len);
 	w->n_batch = w->batch_len = 0;
 	if (r == 0)
 		r = engine_out_add(w->d->out, (size_t)(to - w->room), err);
@@ -292,9 +300,26 @@ static int copy_vdso(struct writer *w, const struct proc_map *m, struct ck_err *
 		if (r == 0)
 			r = engine_out_add(w->d->out, len, err);
 		w->room = engine_out_room(w->d->out, &w->room_len);
+		scanned(w->d, len);
 		off += len;
 	}
 	return r;
+}
+
+uint64_t engine_pages_to_scan(const struct engine_dump *d)
+{
+	uint64_t kib = 0;
+
+	for (size_t i = 0; i < d->n_tasks; i++)
+		for (size_t k = 0; k < d->tasks[i]->maps.n; k++) {
+			const struct proc_map *m = &d->tasks[i]->maps.m[k];
+
+			if (!m->shared)
+				kib += m->anon_kib + m->swap_kib;
+		}
+	for (size_t i = 0; i < d->n_shmem; i++)
+		kib += d->shmem[i]->rss_kib + d->shmem[i]->swap_kib;
+	return kib * 1024 / PAGE;
 }
 
 int engine_write_pages(struct engine_dump *d, struct engine_task *t, uint32_t pages_id,

@@ -105,6 +105,8 @@ struct pie_zone {
 	uint32_t slot, op;     /* whose script, which operation */
 	int32_t error;         /* -errno */
 	uint64_t detail;       /* PIE_PAGES with -EBADMSG: the chunk */
+	uint64_t filled;       /* bytes of page files that were read so far */
+	uint64_t kept;         /* pages that were found equal to the inherited ones */
 };
 
 _Static_assert(sizeof(struct pie_op) == 64, "layout");

@@ -228,6 +228,7 @@ static void read_bytes(struct reader *r, uint8_t *to, uint64_t len)
 		hash_bytes(r, to, len);
 	else
 		r->off += len;
+	__atomic_fetch_add(&zone_of(r->slot)->filled, len, __ATOMIC_RELAXED);
 }
 
 static bool page_differs(const uint8_t *a, const uint8_t *b)
@@ -244,6 +245,7 @@ static bool page_differs(const uint8_t *a, const uint8_t *b)
 static void run_through_bounce(struct reader *r, const struct pie_run *run)
 {
 	uint8_t *bounce = ptr(r->slot->bounce), *to = ptr(run->addr);
+	uint64_t kept = 0;
 
 	for (uint64_t done = 0; done < run->len;) {
 		uint64_t n = run->len - done < PIE_BOUNCE ? run->len - done : PIE_BOUNCE;
@@ -252,8 +254,11 @@ static void run_through_bounce(struct reader *r, const struct pie_run *run)
 		for (uint64_t o = 0; run->mode == PIE_RUN_COMPARE && o < n; o += PIE_PAGE)
 			if (page_differs(to + done + o, bounce + o))
 				memcpy(to + done + o, bounce + o, PIE_PAGE);
+			else
+				kept++;
 		done += n;
 	}
+	__atomic_fetch_add(&zone_of(r->slot)->kept, kept, __ATOMIC_RELAXED);
 }
 
 /* In pieces, so that what is hashed is still in the cache. */

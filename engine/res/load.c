@@ -292,7 +292,8 @@ static int choose_base(struct engine_restore *r, struct ck_err *err)
 	if (ret < 0)
 		return ret;
 	for (size_t i = 0; i < n; i++)
-		if (fds[i] >= res->base && (size_t)(fds[i] - res->base) < res->n_slots)
+		if (fds[i] >= res->base &&
+		    (size_t)(fds[i] - res->base) < res->n_slots + r->n_tasks) /* page files too */
 			res->base = fds[i] + 1;
 	return 0;
 }

@@ -117,9 +117,49 @@ static pid_t start_job(struct board **ret)
 	return pid;
 }
 
+/* What the engine told on its way. */
+struct told {
+	char stages[256];
+	uint64_t done, total;
+	pid_t running;
+};
+
+static void on_stage(void *arg, const char *name)
+{
+	struct told *t = arg;
+	size_t len = strlen(t->stages);
+
+	snprintf(t->stages + len, sizeof(t->stages) - len, "%s ", name);
+}
+
+static void on_progress(void *arg, uint64_t done, uint64_t total)
+{
+	struct told *t = arg;
+
+	ck_assert_uint_ge(done, t->done);
+	ck_assert_uint_le(done, total);
+	t->done = done;
+	t->total = total;
+}
+
+static void on_running(void *arg, const struct engine_restore_stats *s)
+{
+	struct told *t = arg;
+
+	ck_assert_uint_gt(s->pages, 0);
+	ck_assert_uint_le(s->kept, s->compared);
+	ck_assert_uint_le(s->compared, s->pages);
+	ck_assert_uint_le(s->forking_ns, s->restore_ns);
+	t->running = s->pid;
+	on_stage(arg, "running");
+}
+
 static void dump_job(const char *dir)
 {
-	struct engine_dump_opts o = { .dir = dir };
+	struct told told = { .done = 0 };
+	struct engine_dump_opts o = {
+		.dir = dir, .watch = { .stage = on_stage, .progress = on_progress, .arg = &told }
+	};
 	struct engine_dump_stats stats;
 	struct ck_err err = CK_ERR_INIT;
 	struct board *b;
@@ -130,6 +170,13 @@ static void dump_job(const char *dir)
 		nap(1);
 	r = engine_dump(&o, &stats, &err);
 	ck_assert_msg(r == 0, "dump: %s (%s)", err.what, err.where);
+	ck_assert_str_eq(told.stages, "open freeze look inject write commit let-go sums ");
+	ck_assert_uint_gt(told.done, 0);
+	ck_assert_uint_gt(stats.pages, 0);
+	ck_assert_uint_ge(stats.scanned, stats.pages);
+	ck_assert_uint_le(stats.freezing_ns, stats.frozen_ns);
+	ck_assert_uint_le(stats.memory_ns + stats.commit_ns, stats.frozen_ns);
+	ck_assert_uint_le(stats.frozen_ns, stats.total_ns);
 	while (waitpid(-1, NULL, 0) > 0) /* unless the dump has, who was its tracer */
 		continue;
 	munmap(b, 4096);
@@ -145,11 +192,23 @@ static void path_of(char *buf, size_t size, const char *dir, const char *name)
 static int restore(const char *dir, unsigned int flags, int *ret_status, struct ck_err *err)
 {
 	CK_AUTO(image) struct image *img = NULL;
-	struct engine_restore_opts o = { .flags = flags };
+	struct told told = { .done = 0 };
+	struct engine_restore_opts o = {
+		.flags = flags,
+		.watch = { .stage = on_stage, .progress = on_progress, .arg = &told },
+		.on_running = on_running,
+		.arg = &told
+	};
 	int r = image_open(dir, &img, err);
 
 	o.image = img;
-	return r < 0 ? r : engine_restore(&o, ret_status, err);
+	r = r < 0 ? r : engine_restore(&o, ret_status, err);
+	if (r == 0) {
+		ck_assert_str_eq(told.stages, "load place plan trunk grow script finish go running "
+					      "stand ");
+		ck_assert_int_gt(told.running, 1);
+	}
+	return r;
 }
 
 START_TEST(there_and_back)
