@@ -3,6 +3,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/seccomp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +23,24 @@
 #include "cpuinfo/cpuinfo.h"
 #include "probe/probe-internal.h"
 
+/* What a filter answers says nothing about the kernel. */
+static bool may_be_filtered(const CkptFacts *facts, const struct probe_answer *a)
+{
+	return facts->priv->has_seccomp && facts->priv->seccomp == SECCOMP_MODE_FILTER &&
+	       a->value == CKPT_TRISTATE__CKPT_NO &&
+	       (strstr(a->detail, strerror(EPERM)) || strstr(a->detail, strerror(ENOSYS)));
+}
+
+static char *detail_of(const CkptFacts *facts, const struct probe_answer *a)
+{
+	char *s;
+
+	if (asprintf(&s, "%s%s", a->detail,
+		     may_be_filtered(facts, a) ? "; a seccomp filter may have answered" : "") < 0)
+		return NULL;
+	return s;
+}
+
 static int add_answers(CkptFacts *facts, const struct probe_answers *p)
 {
 	for (int i = 0; i < PROBE_N_FACTS; i++) {
@@ -35,7 +54,7 @@ static int add_answers(CkptFacts *facts, const struct probe_answers *p)
 		f->name = strdup(info->name);
 		f->value = (CkptTristate)p->a[i].value;
 		if (p->a[i].detail[0])
-			f->detail = strdup(p->a[i].detail);
+			f->detail = detail_of(facts, &p->a[i]);
 		r = !f->name || (p->a[i].detail[0] && !f->detail) ? -ENOMEM : 0;
 		if (r == 0 && kernel)
 			r = ck_pb_append(&facts->kernel->features, &facts->kernel->n_features, f);

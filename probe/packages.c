@@ -123,7 +123,7 @@ static bool is_asked_for(const CkptFacts *facts, const struct field *name)
 	for (size_t i = 0; i < facts->n_paths; i++) {
 		const char *p = facts->paths[i]->package;
 
-		if (p && strlen(p) == name->len && !memcmp(p, name->p, name->len))
+		if (p && name->p && strlen(p) == name->len && !memcmp(p, name->p, name->len))
 			return true;
 	}
 	return false;
