@@ -61,6 +61,8 @@ static CkptTristate place(const CkptFacts *t, const char *make, const char *set_
 }
 
 /* What the kernel has, a filter may still forbid. */
+/* A profile may be of a CPU alone (ckpt probe --from-cpuid). */
+#define REMEDY_PROBE "make the profile on that host: ckpt probe -o FILE"
 #define REMEDY_FILTER                                                                       \
 	"a seccomp filter is in the way: allow it in the container's profile, or run ckpt " \
 	"outside of the container"
@@ -148,6 +150,11 @@ static void restore_rule(const struct rule *r, const struct rule_input *in, stru
 	f = findings_add(out, r, v == CKPT_TRISTATE__CKPT_NO ? FINDING_REFUSE : FINDING_UNKNOWN,
 			 NULL);
 	finding_need(f, "to give tasks their pids: in this pid namespace, or in a new one");
+	if (!in->target->priv->n_features) {
+		finding_have(f, "the profile tells nothing of privileges");
+		finding_remedy(f, REMEDY_PROBE);
+		return;
+	}
 	finding_have(f, "in place: %s; in a new one: %s", w.why_not_in_place, w.why_no_userns);
 	if (in->target->priv->has_uid)
 		finding_evidence(f, "tried as uid %u", in->target->priv->uid);
@@ -177,8 +184,9 @@ static void uid_rule(const struct rule *r, const struct rule_input *in, struct f
 	if (!in->target->priv->has_uid) {
 		f = findings_add(out, r, FINDING_UNKNOWN, NULL);
 		finding_need(f, "uid %u, gid %u", u.other->uid, u.other->gid);
+		finding_have(f, "a user who is not known");
 		finding_evidence(f, "the host profile does not tell who asked");
-		finding_remedy(f, "make the profile with ckpt probe, as the user who will restore");
+		finding_remedy(f, REMEDY_PROBE ", as the user who will restore");
 		return;
 	}
 	if (u.one && w.userns != CKPT_TRISTATE__CKPT_NO) {
@@ -417,6 +425,14 @@ static void feature_rule(const struct rule *r, const struct rule_input *in, stru
 	const CkptNeeds *needs = in->needs;
 	size_t before = out->n;
 
+	if (!in->target->kernel->n_features) {
+		struct finding *f = findings_add(out, r, FINDING_UNKNOWN, NULL);
+
+		finding_need(f, "what every restore needs of a kernel, and this job");
+		finding_have(f, "the profile tells nothing of the kernel");
+		finding_remedy(f, REMEDY_PROBE);
+		return;
+	}
 	for (size_t i = 0; i < CK_ARRAY_SIZE(always_needed); i++)
 		feature_finding(r, in, always_needed[i].name, always_needed[i].why, true, out);
 	for (size_t i = 0; i < needs->n_features; i++)
