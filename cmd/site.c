@@ -44,7 +44,7 @@ static int no_memory(struct ck_err *err)
 static int read_image(const char *dir, struct policy_case *ret, struct ck_err *err)
 {
 	CK_AUTO(image) struct image *img = NULL;
-	int r = image_open(dir, &img, err);
+	int r = policy_image_open(dir, &img, err);
 
 	if (r == 0)
 		r = policy_case_read(img, ret, err);

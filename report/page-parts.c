@@ -74,15 +74,6 @@ void report_page_some_names(struct report_html *w, const struct report_site *s, 
 
 /* ---- what is in the way ---- */
 
-/* A command stands out, as to be copied; words don't. */
-static void remedy(struct report_html *w, const char *text)
-{
-	report_elem(w, "dt", NULL, "remedy");
-	report_tag(w, "dd");
-	report_text(w, text);
-	report_end(w);
-}
-
 static void pair(struct report_html *w, const char *name, const char *text)
 {
 	if (!text || !text[0])
@@ -291,8 +282,8 @@ static void finding(struct report_page *p, const struct finding *f)
 	pair(w, "needs", f->need);
 	pair(w, "has", f->have);
 	pair(w, "because", f->evidence);
-	if (f->remedy && !f->cause)
-		remedy(w, f->remedy);
+	pair(w, "remedy", f->cause ? NULL : f->remedy);
+	pair(w, "--allow", f->action);
 	report_end(w);
 	report_end(w);
 }

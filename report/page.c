@@ -84,7 +84,7 @@ static void count_all(const struct report_site *s, struct report_counts *ret)
 static void tiles(struct report_page *p)
 {
 	const struct report_site *s = p->site;
-	size_t placed = 0, taking = 0, dumping = 0;
+	size_t placed = 0, taking = 0, dumping = 0, perhaps = 0;
 	struct report_counts n;
 
 	for (size_t i = 0; i < s->n_images; i++) {
@@ -93,13 +93,17 @@ static void tiles(struct report_page *p)
 	}
 	for (size_t k = 0; k < p->kinds.n; k++)
 		taking += p->kinds.k[k].can ? p->kinds.k[k].n : 0;
-	for (size_t h = 0; h < s->n_hosts; h++)
+	for (size_t h = 0; h < s->n_hosts; h++) {
 		dumping += s->hosts[h].ready.able[POLICY_DUMP] == CKPT_TRISTATE__CKPT_YES;
+		perhaps += s->hosts[h].ready.able[POLICY_DUMP] == CKPT_TRISTATE__CKPT_UNKNOWN;
+	}
 	report_tag(&p->w, "div");
 	report_attr(&p->w, "class", "tiles");
 	tile(&p->w, placed, s->n_images, "images have a host that takes them");
 	tile(&p->w, taking, s->n_hosts, "hosts take at least one of the images");
-	tile(&p->w, dumping, s->n_hosts, "hosts have what a dump needs");
+	tile(&p->w, dumping, s->n_hosts,
+	     perhaps ? "hosts are known to have what a dump needs; of others it is not known"
+		     : "hosts have what a dump needs");
 	count_all(s, &n);
 	tile(&p->w, n.of[VERDICT_COMPATIBLE], s->n_hosts * s->n_images,
 	     "pairs of image and host are compatible");

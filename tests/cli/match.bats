@@ -134,6 +134,15 @@ table() {
 	[ "$status" -eq 66 ]
 }
 
+@test "an image in an archive" {
+	mkdir archive
+	cp -r img archive/checkpoint
+	tar -C archive -czf archive.tar.gz checkpoint
+	run "$CKPT" match --image archive.tar.gz pool/arm.json pool/same.json
+	[ "$status" -eq 0 ]
+	[ "$(table)" = $'compatible same\nincompatible arm' ]
+}
+
 @test "names from profiles don't reach the terminal raw" {
 	python3 -c 'import json; d = json.load(open("pool/same.json")); d["hostname"] = "a\x1b[2J\n" + "b" * 500
 json.dump(d, open("evil.json", "w"))'
