@@ -207,10 +207,12 @@ static int inject(struct engine_dump *d, struct ck_err *err)
 	return engine_inject(d, err);
 }
 
+/* What the terminals still hold is asked for between the two; without it the image is whole. */
 static void let_go(struct engine_dump *d)
 {
 	stage(d, "let-go");
 	engine_doom(d);
+	(void)res_pty_drain(d, NULL);
 	engine_kill(d);
 }
 

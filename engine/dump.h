@@ -230,6 +230,8 @@ int res_look(struct engine_dump *d, struct ck_err *err);
 /* Writes files.img, fdinfo-*, fs-*, pipes-data, fifo-data, ghost-file-*, remap-fpath, filelocks,
  * and files' ids of mappings and of the exe. Adds the paths to d->needs. */
 int res_dump(struct engine_dump *d, struct ck_err *err);
+/* After the commit, when the job can't run any more: what is read from it with loss. */
+int res_pty_drain(struct engine_dump *d, struct ck_err *err);
 void res_dump_done(struct engine_dump *d);
 
 #endif

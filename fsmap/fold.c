@@ -257,7 +257,7 @@ void fsmap_list(struct ck_strbuf *b, const struct fsmap_items *items, size_t fro
 	for (size_t i = from; i < to && i < from + LIST_MAX; i++) {
 		const char *name = items->item[i].need->path;
 
-		if (fsmap_below(name, items->item[from].key) && name[key])
+		if (key > 1 && fsmap_below(name, items->item[from].key) && name[key])
 			name += key + (name[key] == '/');
 		ck_strbuf_addf(b, "%s%s", i > from ? ", " : "", name);
 	}

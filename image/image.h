@@ -42,6 +42,7 @@ enum image_kind {
 	IMAGE_FILE_LOCKS, /* filelocks.img */
 	IMAGE_TTY_FILES,
 	IMAGE_TTY_INFO,
+	IMAGE_TTY_DATA,
 	IMAGE_TIMENS, /* timens-%u */
 	IMAGE_SECCOMP,
 	IMAGE_CPUINFO,

@@ -68,6 +68,7 @@ const struct image_type image_types[IMAGE_N_KINDS] = {
 	ROW(FILE_LOCKS, "filelocks", "filelocks.img", 0x54323616, ARRAY, NULL, &file_lock_entry__descriptor),
 	ROW(TTY_FILES, "tty", "tty.img", 0x59433025, ARRAY, NULL, &tty_file_entry__descriptor),
 	ROW(TTY_INFO, "tty-info", "tty-info.img", 0x59453036, ARRAY, NULL, &tty_info_entry__descriptor),
+	ROW(TTY_DATA, "tty-data", "tty-data.img", 0x59413026, ARRAY | LATE, NULL, &tty_data_entry__descriptor),
 	ROW(TIMENS, "timens", "timens-%u.img", 0x43114433, PERID, NULL, &timens_entry__descriptor),
 	ROW(SECCOMP, "seccomp", "seccomp.img", 0x64413049, 0, NULL, &seccomp_entry__descriptor),
 	ROW(CPUINFO, "cpuinfo", "cpuinfo.img", 0x61404013, 0, NULL, &cpuinfo_entry__descriptor),

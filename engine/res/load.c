@@ -318,6 +318,8 @@ int res_load(struct engine_restore *r, struct ck_err *err)
 	if (ret == 0)
 		ret = res_read_all(r, IMAGE_TTY_INFO, &r->res->tty_infos, err);
 	if (ret == 0)
+		ret = res_read_all(r, IMAGE_TTY_DATA, &r->res->tty_data, err);
+	if (ret == 0)
 		ret = load_kinds(r, err);
 	if (ret == 0)
 		ret = choose_base(r, err);

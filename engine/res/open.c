@@ -146,6 +146,7 @@ void res_restore_done(struct engine_restore *r)
 	image_entries_done(&res->remaps);
 	image_entries_done(&res->locks);
 	image_entries_done(&res->tty_infos);
+	image_entries_done(&res->tty_data);
 	image_entries_done(&res->pipes_data);
 	image_entries_done(&res->fifo_data);
 	free(res);

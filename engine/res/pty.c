@@ -4,9 +4,11 @@
  * slave whose master is somebody else's is the user's terminal: tty.c, to which slaves of both
  * sorts belong.) The pair is made anew, under its number if that is free.
  *
- * What was written and not yet read can't be looked at without taking it: a terminal with unread
- * text is not dumped, but tried again. A line that is being typed is not seen by anybody before its
- * end, and is lost.
+ * What was written and not yet read can't be looked at without taking it. So it is taken when the
+ * job's fate is sealed: after the commit, before the end (res_pty_drain()). If ckpt is killed
+ * between the two, the image is whole and that text is lost. A job that is left running keeps its
+ * text: such a dump waits for a moment when there is none, but for a line that is still being
+ * typed, which can't be seen.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -18,13 +20,17 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include "base/auto.h"
 #include "engine/res/res.h"
 #include "engine/res/tty.h"
 
-enum { SPARE_MASTERS = 64 }; /* numbers to pass over on the way to the one we want */
+enum {
+	SPARE_MASTERS = 64, /* numbers to pass over on the way to the one we want */
+	N_TTY_BUF = 4096,   /* bytes that a terminal keeps for its reader, Linux N_TTY_BUF_SIZE */
+};
 
 static bool ptmx_match(const struct engine_fd *fd)
 {
@@ -67,7 +73,7 @@ static int ptmx_look(struct engine_dump *d, struct res_file *f, struct ck_err *e
 	if (index > PTY_INDEX_MAX)
 		return ck_fail(err, CK_ERR_REFUSED, -ERANGE, "a pseudo terminal has the number %u",
 			       index);
-	if (has_unread(fd))
+	if ((d->opts->flags & ENGINE_LEAVE_RUNNING) && has_unread(fd))
 		return fail_unread(index, err);
 	f->pty = (int)index;
 	f->name = strdup(f->link);
@@ -106,6 +112,8 @@ int res_pty_slave_look(struct engine_dump *d, struct res_file *f, struct ck_err 
 	if (master < 0)
 		return 0;
 	f->pty = (int)minor(f->st.st_rdev);
+	if (!(d->opts->flags & ENGINE_LEAVE_RUNNING))
+		return 1;
 	fd = res_file_peek(d, f, O_RDONLY | O_NOCTTY);
 	/* The master again: what came to the slave may have been echoed. */
 	if ((fd >= 0 && has_unread(fd)) || has_unread(master))
@@ -167,6 +175,105 @@ int res_pty_dump(struct engine_dump *d, const struct res_file *f, uint32_t *ret_
 		return ck_fail(err, CK_ERR_SYS, r, "cannot look at the master of a terminal");
 	/* What is asked of the master is answered for the slave, Linux drivers/tty/tty_ioctl.c. */
 	return res_tty_put_info(d, f, fd, &e, err);
+}
+
+/* ---- what is unread ---- */
+
+enum { TEXT_MAX = 1 << 20 };
+
+struct text {
+	uint8_t data[TEXT_MAX];
+	size_t n;
+	uint32_t ends[N_TTY_BUF]; /* offsets of ends of file */
+	size_t n_ends;
+};
+
+/* Until there is no more. Of a slave that reads by lines a read gives one, or 0 bytes for ^D. */
+static void take(int fd, bool lines, struct text *t)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+
+	while (t->n < sizeof(t->data) && poll(&p, 1, 0) == 1 && (p.revents & POLLIN)) {
+		ssize_t n = read(fd, t->data + t->n, sizeof(t->data) - t->n);
+
+		if (n < 0 || (n == 0 && (!lines || t->n_ends == CK_ARRAY_SIZE(t->ends))))
+			break;
+		if (n == 0)
+			t->ends[t->n_ends++] = (uint32_t)t->n;
+		t->n += (size_t)n;
+	}
+}
+
+/* What the job would have read from the slave: whole lines, then one that is being typed. */
+static void take_input(int master, struct text *t)
+{
+	CK_AUTO(fd) int fd = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
+	struct kernel_termios k;
+
+	if (fd < 0 || ioctl(fd, TCGETS, &k) < 0)
+		return;
+	if (k.lflag & ICANON)
+		take(fd, true, t);
+	k.lflag &= ~(uint32_t)ICANON;
+	k.cc[VMIN] = 1;
+	k.cc[VTIME] = 0;
+	if (ioctl(fd, TCSETS, &k) == 0)
+		take(fd, false, t);
+}
+
+static int put_text(struct image_file *out, uint32_t id, struct text *t, struct ck_err *err)
+{
+	TtyDataEntry e = TTY_DATA_ENTRY__INIT;
+
+	if (!t->n && !t->n_ends)
+		return 0;
+	e.tty_id = id;
+	e.data = (ProtobufCBinaryData){ .len = t->n, .data = t->data };
+	e.ends = t->ends;
+	e.n_ends = t->n_ends;
+	return image_append(out, &e.base, err);
+}
+
+static int drain(struct engine_dump *d, const struct res_file *f, struct image_file *out,
+		 struct ck_err *err)
+{
+	CK_AUTO(fd) int fd = res_file_borrow(d, f);
+	CK_AUTO(free) struct text *t = malloc(sizeof(*t));
+	uint32_t id = (uint32_t)f->pty << 1;
+	int off = 0, r = 0;
+
+	if (fd < 0 || !t)
+		return ck_fail(err, CK_ERR_SYS, fd < 0 ? fd : -ENOMEM, "cannot read a terminal");
+	t->n = t->n_ends = 0;
+	(void)ioctl(fd, TIOCPKT, &off);
+	if (fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK) < 0)
+		return ck_fail_errno(err, "cannot read a terminal");
+	take(fd, false, t);
+	r = put_text(out, id | 1, t, err);
+	t->n = t->n_ends = 0;
+	take_input(fd, t);
+	return r < 0 ? r : put_text(out, id, t, err);
+}
+
+int res_pty_drain(struct engine_dump *d, struct ck_err *err)
+{
+	struct image_file *out = NULL;
+	int r = 0, r2;
+
+	for (size_t i = 0; i < d->res->n_files && r == 0; i++) {
+		const struct res_file *f = d->res->files[i];
+
+		if (f->type != &res_type_ptmx)
+			continue;
+		if (!out)
+			r = image_create(d->images, IMAGE_TTY_DATA, 0, &out, err);
+		if (r == 0)
+			r = drain(d, f, out, err);
+	}
+	if (!out)
+		return r;
+	r2 = image_file_close(out, r < 0 ? NULL : err);
+	return r < 0 ? r : r2;
 }
 
 /* ---- restore ---- */
@@ -277,21 +384,107 @@ int res_pty_open(struct engine_restore *r, const TtyFileEntry *f, const TtyInfoE
 	return 0;
 }
 
-static int set_up(const struct res_rpty *p, struct ck_err *err)
+static const TtyDataEntry *text_for(const struct engine_restore *r, uint32_t id)
+{
+	for (size_t i = 0; i < r->res->tty_data.n; i++) {
+		const TtyDataEntry *e = (const TtyDataEntry *)r->res->tty_data.m[i];
+
+		if (e->tty_id == id)
+			return e;
+	}
+	return NULL;
+}
+
+/* A byte that does not occur in the text can stand for its ends. -1 if all do. */
+static int unused_byte(const TtyDataEntry *e)
+{
+	bool seen[256] = { [0] = true, ['\n'] = true };
+
+	for (size_t i = 0; i < e->data.len; i++)
+		seen[e->data.data[i]] = true;
+	for (int c = 1; c < 256; c++)
+		if (!seen[c])
+			return c;
+	return -1;
+}
+
+static bool put(int fd, const void *data, size_t len)
+{
+	return len == 0 || write(fd, data, len) == (ssize_t)len;
+}
+
+/* Writes a text to the other side of who will read it, and waits until it has arrived. */
+static int refill(int to, int reader, const TtyDataEntry *e, int end)
+{
+	struct pollfd p = { .fd = reader, .events = POLLIN };
+	size_t done = 0;
+	uint8_t c = (uint8_t)end;
+
+	for (size_t i = 0; i < e->n_ends; i++) {
+		if (e->ends[i] < done || e->ends[i] > e->data.len)
+			return -EINVAL;
+		if (!put(to, e->data.data + done, e->ends[i] - done) ||
+		    (end > 0 && !put(to, &c, 1)))
+			return -EIO;
+		done = e->ends[i];
+	}
+	if (!put(to, e->data.data + done, e->data.len - done))
+		return -EIO;
+	(void)poll(&p, 1, 0); /* see has_unread() */
+	return 0;
+}
+
+/* Bytes are to arrive as they are: no echo, no translation, no meaning but that of the line's end.
+ */
+static int set_plain(int master, const struct kernel_termios *final, int end)
+{
+	struct kernel_termios t = { .cflag = final->cflag, .lflag = final->lflag & ICANON };
+
+	if (t.lflag) {
+		t.cc[VEOF] = (uint8_t)(end > 0 ? end : 0);
+		t.cc[VEOL] = final->cc[VEOL];
+		t.cc[VEOL2] = final->cc[VEOL2];
+	} else {
+		t.cc[VMIN] = 1;
+	}
+	return ioctl(master, TCSETS, &t);
+}
+
+/* Unread text of both sides. Final modes are set afterwards. */
+static int put_back(struct engine_restore *r, const struct res_rpty *p,
+		    const struct kernel_termios *final, struct ck_err *err)
+{
+	uint32_t index = p->info->pty->index;
+	const TtyDataEntry *in = text_for(r, index << 1), *out = text_for(r, index << 1 | 1);
+	CK_AUTO(fd) int slave = -EBADF;
+	int end = in ? unused_byte(in) : 0, ret = 0;
+
+	if (!in && !out && !(p->info->has_closed && p->info->closed))
+		return 0;
+	slave = ioctl(p->fd, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
+	if (slave < 0 || set_plain(p->fd, final, end) < 0)
+		return ck_fail_errno(err, "cannot open terminal %u", index);
+	if (out)
+		ret = refill(slave, p->fd, out, 0);
+	if (ret == 0 && in)
+		ret = refill(p->fd, slave, in, end);
+	return ret < 0 ? ck_fail(err, CK_ERR_SYS, ret, "cannot put back the text in terminal %u",
+				 index)
+		       : 0;
+}
+
+static int set_up(struct engine_restore *r, const struct res_rpty *p, struct ck_err *err)
 {
 	const TtyInfoEntry *e = p->info;
 	struct kernel_termios t;
-	int on = 1;
+	int on = 1, ret;
 
-	if (e->has_closed && e->closed) {
-		/* Only who opens it can close it. */
-		int slave = ioctl(p->fd, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
-
-		if (slave < 0)
-			return ck_fail_errno(err, "cannot open terminal %u", e->pty->index);
-		close(slave);
-	}
-	if (res_tty_termios(e->termios, &t) && ioctl(p->fd, TCSETS, &t) < 0)
+	if (!res_tty_termios(e->termios, &t) && ioctl(p->fd, TCGETS, &t) < 0)
+		return ck_fail_errno(err, "cannot read the modes of terminal %u", e->pty->index);
+	ret = put_back(r, p, &t, err);
+	if (ret < 0)
+		return ret;
+	if (ioctl(p->fd, TCSETS, &t) < 0)
 		return ck_fail_errno(err, "cannot set the modes of terminal %u", e->pty->index);
 	if (e->winsize) {
 		struct winsize w = { (unsigned short)e->winsize->ws_row,
@@ -314,7 +507,7 @@ int res_ptys_finish(struct engine_restore *r, struct ck_err *err)
 	int ret = 0;
 
 	for (size_t i = 0; i < r->res->n_ptys && ret == 0; i++)
-		ret = set_up(&r->res->ptys[i], err);
+		ret = set_up(r, &r->res->ptys[i], err);
 	res_rptys_done(r);
 	return ret;
 }

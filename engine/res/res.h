@@ -289,7 +289,7 @@ struct res_rtask {
 };
 
 struct res_restore {
-	struct image_entries files, remaps, locks, tty_infos, pipes_data, fifo_data;
+	struct image_entries files, remaps, locks, tty_infos, tty_data, pipes_data, fifo_data;
 	struct res_rfile *file; /* ids ascend */
 	size_t n_files;
 	struct res_rtask *task; /* per r->tasks */

@@ -100,7 +100,7 @@ int main(void)
 	CHECK(pid >= 0);
 	if (pid == 0)
 		child(master);
-	job_begin(30000);
+	job_begin(8000);
 	while (job_more()) {
 		char ask[32], answer[64], want[64];
 
@@ -113,8 +113,12 @@ int main(void)
 			w.ws_col = (unsigned short)(x % 500 + 1);
 			CHECK(ioctl(master, TIOCSWINSZ, &w) == 0);
 		}
-		snprintf(ask, sizeof(ask), "%llx\n", (unsigned long long)x);
+		/* A line that is being typed, and one that waits to be read. */
+		snprintf(ask, sizeof(ask), "%llx", (unsigned long long)x);
 		say(master, ask);
+		job_chain(x, 20000);
+		say(master, "\n");
+		job_chain(x, 20000);
 		hear(master, answer, sizeof(answer));
 		x = job_chain(x, 100);
 		snprintf(want, sizeof(want), "%016llx %d %d", (unsigned long long)x, sent,

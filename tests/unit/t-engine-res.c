@@ -482,7 +482,7 @@ static void unread_make(int task)
 
 START_TEST(pty_unread)
 {
-	struct job j = { .n_tasks = 1, .make = unread_make };
+	struct job j = { .n_tasks = 1, .make = unread_make, .dump_flags = ENGINE_LEAVE_RUNNING };
 	struct job_dump jd;
 
 	shared->value[0] = _i;
