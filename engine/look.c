@@ -239,9 +239,9 @@ uint32_t engine_map_status(const struct proc_map *m)
 		return m->shared ? 0 : IMAGE_VMA_REGULAR | IMAGE_VMA_ANON_PRIVATE;
 	if (!strncmp(m->name, "[anon_shmem:", 12) || (zero && m->shared))
 		return IMAGE_VMA_REGULAR | IMAGE_VMA_ANON_SHARED;
-	if (m->name[0] == '/' && strncmp(m->name, "/memfd:", 7) != 0 &&
-	    strncmp(m->name, "/SYSV", 5) != 0 && strcmp(m->name, "/[aio]") != 0 &&
-	    strcmp(m->name, "/anon_hugepage") != 0 && strcmp(m->name, "/secretmem") != 0)
+	if (m->name[0] == '/' && strncmp(m->name, "/SYSV", 5) != 0 &&
+	    strcmp(m->name, "/[aio]") != 0 && strcmp(m->name, "/anon_hugepage") != 0 &&
+	    strcmp(m->name, "/secretmem") != 0)
 		return IMAGE_VMA_REGULAR |
 		       (m->shared ? IMAGE_VMA_FILE_SHARED : IMAGE_VMA_FILE_PRIVATE);
 	return 0;
@@ -255,8 +255,7 @@ static int check_maps(const struct engine_task *t, struct ck_err *err)
 
 		if (!status)
 			return refuse_map(m, "this kind of memory",
-					  "SysV, memfd, AIO and secret memory can't be kept yet",
-					  err);
+					  "SysV, AIO and secret memory can't be kept yet", err);
 		if (status & (IMAGE_VMA_VVAR | IMAGE_VMA_VSYSCALL))
 			continue;
 		for (size_t k = 0; k < CK_ARRAY_SIZE(refused_flags); k++)

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -265,6 +266,14 @@ static int make(const struct res_carried *c, const char *path, struct ck_err *er
 	return ck_err_hint(err, r, "set TMPDIR to a directory that can be written to");
 }
 
+static int make_memfd(const char *path, struct ck_err *err)
+{
+	const char *name = strncmp(path, "/memfd:", 7) ? path : path + 7;
+	int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	return fd >= 0 ? fd : ck_fail_errno(err, "cannot make a memfd");
+}
+
 static int copy(int in, uint64_t in_off, int out, uint64_t off, uint64_t len, void *buf,
 		struct ck_err *err)
 {
@@ -318,7 +327,9 @@ int res_carried_open(struct engine_restore *r, struct res_carried *c, const char
 	int ret;
 
 	if (c->fd < 0) {
-		fd = c->name ? make_named(c, err) : make(c, path, err);
+		fd = head_of(c)->has_seals ? make_memfd(path, err)
+		     : c->name             ? make_named(c, err)
+					   : make(c, path, err);
 		if (fd < 0)
 			return fd;
 		ret = S_ISREG(head_of(c)->mode) ? fill(r, c, fd, err) : 0;
@@ -363,6 +374,8 @@ int res_carried_finish(struct engine_restore *r, struct ck_err *err)
 		if (c->fd < 0)
 			continue;
 		give_away(c);
+		if (head_of(c)->has_seals && fcntl(c->fd, F_ADD_SEALS, head_of(c)->seals) < 0)
+			return ck_fail_errno(err, "cannot seal a memfd");
 		close(c->fd);
 		c->fd = -EBADF;
 		if (!c->temp)

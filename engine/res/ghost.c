@@ -8,10 +8,12 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/auto.h"
@@ -116,8 +118,43 @@ static size_t dir_modes(const struct res_file *f, uint32_t modes[static MAX_DIRS
 	return n;
 }
 
+/* Is it mapped in a way that will not be possible any more once this seal is set? */
+static bool is_mapped_for_writing(const struct engine_dump *d, const struct res_file *f)
+{
+	for (size_t i = 0; i < d->n_tasks; i++)
+		for (size_t k = 0; k < d->tasks[i]->maps.n; k++) {
+			const struct proc_map *m = &d->tasks[i]->maps.m[k];
+
+			if (m->shared && m->w && m->inode == f->st.st_ino &&
+			    makedev(m->dev_major, m->dev_minor) == f->st.st_dev)
+				return true;
+		}
+	return false;
+}
+
+/* What nobody has open can't be sealed any more, nor asked. */
+static int look_at_memfd(const struct engine_dump *d, const struct res_file *f, int fd,
+			 uint32_t *ret_seals, struct ck_err *err)
+{
+	struct statfs fs;
+	int seals = fcntl(fd, F_GET_SEALS);
+
+	if (seals < 0 || fstatfs(fd, &fs) < 0)
+		return ck_fail_errno(err, "cannot look at a memfd");
+	if (fs.f_type != TMPFS_MAGIC)
+		return ck_fail(err, CK_ERR_REFUSED, -EOPNOTSUPP,
+			       "cannot dump a memfd of huge pages");
+	if ((seals & F_SEAL_FUTURE_WRITE) && is_mapped_for_writing(d, f))
+		return ck_fail(err, CK_ERR_REFUSED, -EOPNOTSUPP,
+			       "cannot dump a memfd that is sealed against future writing and "
+			       "mapped for writing");
+	*ret_seals = (uint32_t)seals;
+	return 0;
+}
+
+/* seals: of a memfd */
 static int put_head(struct image_file *out, const struct res_file *f, const struct stat *st,
-		    struct ck_err *err)
+		    uint32_t seals, struct ck_err *err)
 {
 	GhostFileEntry e = GHOST_FILE_ENTRY__INIT;
 	uint32_t modes[MAX_DIRS];
@@ -135,6 +172,8 @@ static int put_head(struct image_file *out, const struct res_file *f, const stru
 	mtim.tv_usec = (uint64_t)st->st_mtim.tv_nsec / 1000;
 	e.atim = &atim;
 	e.mtim = &mtim;
+	e.has_seals = f->memfd;
+	e.seals = seals;
 	if (f->named) {
 		e.dir_mode = modes;
 		e.n_dir_mode = dir_modes(f, modes);
@@ -217,11 +256,12 @@ static int dump_open(struct engine_dump *d, const struct res_file *f, struct ima
 {
 	CK_AUTO(fd) int fd = -EBADF;
 	bool borrowed = false;
+	uint32_t seals = 0;
 	struct stat st;
 	int r;
 
 	if (!S_ISREG(f->st.st_mode))
-		return put_head(out, f, &f->st, err);
+		return put_head(out, f, &f->st, 0, err);
 	fd = f->via ? res_file_reopen(f, O_RDONLY) : res_name_open(f->task, f->name, O_RDONLY);
 	if (fd == -EACCES && f->fd >= 0 && (f->flags & O_ACCMODE) != O_WRONLY) {
 		fd = res_file_borrow(d, f);
@@ -234,7 +274,9 @@ static int dump_open(struct engine_dump *d, const struct res_file *f, struct ima
 	}
 	if (fstat(fd, &st) < 0)
 		return ck_fail_errno(err, "cannot stat the file %s", f->name);
-	r = put_head(out, f, &st, err);
+	r = f->memfd ? look_at_memfd(d, f, fd, &seals, err) : 0;
+	if (r == 0)
+		r = put_head(out, f, &st, seals, err);
 	return r < 0 ? r : put_chunks(out, fd, (uint64_t)st.st_size, borrowed, err);
 }
 
@@ -321,7 +363,7 @@ static int dump_mapped(struct engine_dump *d, const struct res_file *f, struct i
 	for (size_t i = 0; i < n; i++)
 		if (s[i].off + s[i].len > (uint64_t)st.st_size)
 			st.st_size = (off_t)(s[i].off + s[i].len);
-	r = put_head(out, f, &st, err);
+	r = put_head(out, f, &st, F_SEAL_SEAL, err);
 	if (n)
 		qsort(s, n, sizeof(*s), by_rank); /* what comes later counts */
 	for (size_t i = 0; i < n && r == 0; i++)

@@ -34,7 +34,6 @@ static const struct {
 	{ "/dev/zero", MAPS_NO_FILE, NULL }, /* shared anonymous memory */
 	{ "/anon_hugepage", MAPS_NO_FILE, NULL },
 	{ "/SYSV", MAPS_REFUSED, "System V shared memory" },
-	{ "/memfd:", MAPS_REFUSED, "a memfd" },
 	{ "/[aio]", MAPS_REFUSED, "a ring of asynchronous I/O" },
 };
 
@@ -83,6 +82,7 @@ int res_path_file(struct engine_dump *d, struct res_file *f, CkptPathRole role,
 		same->mnt_id = f->mnt_id;
 		same->ghost = f->ghost;
 		same->named = f->named;
+		same->memfd = f->memfd;
 		same->name = ck_take_ptr(&f->name);
 		/* A carried copy is found by its first file, which must outlive f. */
 		if (same->ghost)
@@ -168,6 +168,7 @@ static int dump_map(struct engine_dump *d, struct engine_task *t, const struct p
 	int r = 0;
 
 	f.flags = m->shared && m->w ? O_RDWR : O_RDONLY;
+	f.memfd = m->deleted && res_is_memfd(m->name, makedev(m->dev_major, m->dev_minor));
 	f.name = strdup(m->name);
 	if (!f.name)
 		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot remember a path");

@@ -48,14 +48,6 @@ static const struct {
 	{ "cgroup:[", "a namespace", NULL },
 };
 
-/* "/memfd:NAME (deleted)" may be the name of an ordinary file too, but not one on a nameless file
- * system (major 0) without any link. */
-bool res_is_memfd(const struct engine_fd *fd)
-{
-	return strncmp(fd->link, "/memfd:", 7) == 0 && S_ISREG(fd->st.st_mode) &&
-	       fd->st.st_nlink == 0 && major(fd->st.st_dev) == 0;
-}
-
 static bool other_match(const struct engine_fd *fd)
 {
 	(void)fd;

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "base/auto.h"
@@ -20,14 +21,26 @@
 
 /* ---- dump ---- */
 
+/* Such a name on a nameless file system (major 0), and no file has it. */
+bool res_is_memfd(const char *name, dev_t dev)
+{
+	return strncmp(name, "/memfd:", 7) == 0 && major(dev) == 0;
+}
+
+static bool is_memfd(const struct engine_fd *fd)
+{
+	return S_ISREG(fd->st.st_mode) && fd->st.st_nlink == 0 &&
+	       res_is_memfd(fd->link, fd->st.st_dev);
+}
+
 static bool path_match(const struct engine_fd *fd)
 {
-	return (fd->info.flags & O_PATH) && fd->link[0] == '/' && !res_is_memfd(fd);
+	return (fd->info.flags & O_PATH) && fd->link[0] == '/' && !is_memfd(fd);
 }
 
 static bool regular_match(const struct engine_fd *fd)
 {
-	return S_ISREG(fd->st.st_mode) && fd->link[0] == '/' && !res_is_memfd(fd);
+	return S_ISREG(fd->st.st_mode) && fd->link[0] == '/';
 }
 
 static bool dir_match(const struct engine_fd *fd)
@@ -39,6 +52,8 @@ static int reg_look(struct engine_dump *d, struct res_file *f, struct ck_err *er
 {
 	int r = res_name_look(d, f, f->link, err);
 
+	f->memfd = S_ISREG(f->st.st_mode) && f->st.st_nlink == 0 &&
+		   res_is_memfd(f->link, f->st.st_dev);
 	if (r == 0)
 		r = res_state_look(d, f, false, err);
 	return r < 0 ? r : res_fown_look(d, f, err);

@@ -95,6 +95,7 @@ struct res_file {
 	char *name;     /* absolute, without " (deleted)"; NULL for what has no path */
 	uint32_t ghost; /* id of its carried copy, 0 if it is not carried */
 	bool named;     /* carried, though its name leads to it */
+	bool memfd;     /* carried, and made again by memfd_create() */
 	int inherit;    /* the caller's descriptor 0..2 that will stand for it, else -1 */
 	int stdio;      /* the lowest descriptor 0..2 in any task that is this file, else -1 */
 	FownEntry fown;
@@ -203,8 +204,8 @@ int res_ghosts_dump(struct engine_dump *d, struct ck_err *err);
 /* fown.c: who gets signals from it, into f->fown. */
 int res_fown_look(struct engine_dump *d, struct res_file *f, struct ck_err *err);
 
-/* other.c: /proc can't tell a memfd's link from a path. */
-bool res_is_memfd(const struct engine_fd *fd);
+/* reg.c: of a deleted file; /proc can't tell a memfd's link from a path. */
+bool res_is_memfd(const char *name, dev_t dev);
 
 /* state.c: carries f if its contents belong to the job's state. */
 int res_state_look(struct engine_dump *d, struct res_file *f, bool mapped_shared,

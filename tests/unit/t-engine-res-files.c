@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Deleted files, mapped files, what is refused, what a host needs, and files that changed. */
 #include <sys/inotify.h>
+#include <sys/shm.h>
 #include <sys/socket.h>
 #include <sys/sysmacros.h>
 
@@ -275,18 +276,16 @@ enum {
 	R_UNIX,
 	R_TCP,
 	R_INOTIFY,
-	R_MEMFD,
 	R_PIDFD,
 	R_LEASE,
 	R_PROC,
-	R_MEMFD_MAP,
+	R_SYSV,
 	N_REFUSED,
 };
 static const char *const refused_text[N_REFUSED] = {
 	"a Unix socket (socket:[",
 	"a TCP socket (socket:[",
 	"an inotify instance",
-	"a memfd (/memfd:x (deleted))",
 	"a pidfd",
 	"a lease on a file",
 	"a file of a process (/proc/",
@@ -304,8 +303,6 @@ static void refused_make(int task)
 		JOB_CHECK(socket(AF_INET, SOCK_STREAM, 0) == 3);
 	else if (refused_kind == R_INOTIFY)
 		JOB_CHECK(inotify_init1(0) == 3);
-	else if (refused_kind == R_MEMFD)
-		JOB_CHECK(memfd_create("x", 0) == 3);
 	else if (refused_kind == R_PIDFD)
 		JOB_CHECK(syscall(SYS_pidfd_open, getpid(), 0) == 3);
 	else if (refused_kind == R_PROC)
@@ -314,12 +311,11 @@ static void refused_make(int task)
 		job_open(3, "lease", O_RDONLY, "");
 		JOB_CHECK(fcntl(3, F_SETLEASE, F_RDLCK) == 0);
 	}
-	if (refused_kind == R_MEMFD_MAP) {
-		int fd = memfd_create("y", 0);
+	if (refused_kind == R_SYSV) {
+		int id = shmget(IPC_PRIVATE, 4096, IPC_CREAT | 0600);
 
-		JOB_CHECK(ftruncate(fd, 4096) == 0);
-		JOB_CHECK(mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0) != MAP_FAILED);
-		close(fd);
+		JOB_CHECK(id >= 0 && shmat(id, NULL, 0) != (void *)-1);
+		JOB_CHECK(shmctl(id, IPC_RMID, NULL) == 0);
 	}
 }
 
@@ -333,7 +329,7 @@ START_TEST(refused)
 	ck_assert_int_eq(job_err.kind, CK_ERR_REFUSED);
 	snprintf(place, sizeof(place), "task %d (", (int)shared->pid[0]);
 	ck_assert_ptr_nonnull(strstr(job_err.where, place));
-	if (_i != R_MEMFD_MAP)
+	if (_i != R_SYSV)
 		ck_assert_ptr_nonnull(strstr(job_err.where, "> fd 3"));
 	/* an image that was refused is not there */
 	ck_assert_int_eq(access(job_path("img"), F_OK), -1);
