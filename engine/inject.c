@@ -104,13 +104,36 @@ static int run_to_syscall_stop(struct engine_thread *th, struct __ptrace_syscall
 	}
 }
 
+/*
+ * Lets the blob run until its mark. A stop at each of its system calls would cost more than all the
+ * rest. If the signal was somebody else's, the mark waits blocked, and will mean as little as that.
+ */
+static int run_to_mark(struct engine_thread *th, int mark)
+{
+	for (;;) {
+		int status, r;
+
+		th->at_stop = false;
+		if (ptrace(PTRACE_CONT, th->tid, 0, 0) < 0)
+			return -errno;
+		r = engine_wait_stop(th, &status);
+		if (r < 0)
+			return r;
+		if (status >> 16 == 0 && WSTOPSIG(status) == mark)
+			return set_mask(th, ~0ull);
+		if (status >> 16 == 0)
+			th->deferred = WSTOPSIG(status);
+	}
+}
+
 int engine_run_to_marker(struct engine_thread *th, struct ck_err *err)
 {
 	struct __ptrace_syscall_info info = { .op = 0 };
+	int mark = th->task->inject->mark, r = mark ? run_to_mark(th, mark) : 0;
 
 	for (;;) {
-		int r = run_to_syscall_stop(th, &info);
-
+		if (r >= 0)
+			r = run_to_syscall_stop(th, &info);
 		if (r < 0)
 			return ck_fail(err, r == -ESRCH ? CK_ERR_GONE : CK_ERR_SYS, r,
 				       "the task ended while it was asked for its state");
@@ -280,6 +303,28 @@ static int fill_slot(const struct engine_task *t, size_t i, struct parasite_slot
 	return 0;
 }
 
+/*
+ * A signal that means nothing to any thread: its default is to be ignored, nobody catches it, and
+ * nobody blocks it to wait for it. So it is dropped if it is delivered, whether we live or not.
+ */
+static int choose_mark(const struct engine_task *t)
+{
+	static const int unheard[] = { SIGURG, SIGWINCH };
+
+	/* The job is under the same seccomp filters as we are. */
+	if (syscall(SYS_tgkill, getpid(), gettid(), 0) < 0)
+		return 0;
+	for (size_t i = 0; i < CK_ARRAY_SIZE(unheard); i++) {
+		uint64_t used = t->status.sig_cgt;
+
+		for (size_t k = 0; k < t->n_threads; k++)
+			used |= t->threads[k].sigmask;
+		if (!(used & 1ull << (unheard[i] - 1)))
+			return unheard[i];
+	}
+	return 0;
+}
+
 static void fill_process(const struct engine_dump *d, const struct engine_task *t,
 			 struct parasite_process *p)
 {
@@ -295,6 +340,7 @@ static void fill_process(const struct engine_dump *d, const struct engine_task *
 	p->n_timers = (uint32_t)t->timers.n;
 	for (size_t i = 0; i < t->timers.n; i++)
 		p->timers[i].id = t->timers.t[i].id;
+	p->mark = (uint32_t)in->mark;
 	p->orders.fds = in->area + in->fds_off;
 	p->orders.n_fds = (uint32_t)in->n_fds;
 	p->orders.scratch = in->scratch_off ? in->area + in->scratch_off : 0;
@@ -317,6 +363,7 @@ static int fill_area(struct engine_dump *d, struct engine_task *t, struct ck_err
 	if (!buf)
 		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot prepare the blob");
 	memcpy(buf, pie_parasite_start, code);
+	in->mark = choose_mark(t);
 	fill_process(d, t, (void *)(buf + in->process_off));
 	fill_fds(t, (void *)(buf + in->fds_off));
 	for (size_t i = 0; i < t->n_threads && r == 0; i++)

@@ -15,6 +15,8 @@ struct engine_inject {
 	size_t area_len, filled_len; /* bytes; the filled part is in front */
 	/* in the area; there is no scratch if scratch_off is 0 */
 	size_t process_off, slots_off, fds_off, scratch_off;
+	int mark; /* signal by which the blob tells that it is about to make the marker call, or 0
+		   */
 	size_t n_fds; /* descriptors at fds_off: those of the task that are unclear, in its order */
 };
 

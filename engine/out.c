@@ -9,6 +9,7 @@
  * 3. The thread does nothing but write: it makes no ptrace call and touches no task.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -21,8 +22,9 @@
 #include "engine/pie/pie-xxh64.h"
 #include "image/image.h"
 
-/* BUF is small enough to stay in a core's cache until it is written. */
-enum { BUF = 256 << 10, RING = 4 };
+/* BUF fits a core's cache. The ring is long: on a busy machine either thread waits for a CPU at
+ * times, and the other one is not to wait with it. */
+enum { BUF = 256 << 10, RING = 64, EARLY = 64 /* buffers */ };
 
 struct engine_out {
 	uint8_t *ring; /* RING buffers of BUF bytes */
@@ -30,6 +32,7 @@ struct engine_out {
 	size_t used; /* bytes in the buffer that is being filled */
 	struct image_file *file;
 	bool threaded; /* there is a CPU for it */
+	bool ends;     /* hash, and write to the disk early */
 	bool started;
 
 	pthread_t thread;
@@ -69,6 +72,8 @@ static void *write_all(void *arg)
 		pthread_mutex_unlock(&o->lock);
 		if (r == 0)
 			r = image_append_raw(o->file, buffer(o, i), o->len[i % RING], &o->err);
+		if (o->ends && i % EARLY == EARLY - 1) /* a hint only */
+			(void)sync_file_range(image_file_fd(o->file), 0, 0, SYNC_FILE_RANGE_WRITE);
 		pthread_mutex_lock(&o->lock);
 		o->failed = r;
 		o->written++;
@@ -78,7 +83,7 @@ static void *write_all(void *arg)
 	return NULL;
 }
 
-int engine_out_new(struct engine_out **ret, struct ck_err *err)
+int engine_out_new(bool ends, struct engine_out **ret, struct ck_err *err)
 {
 	struct engine_out *o = calloc(1, sizeof(*o));
 	cpu_set_t cpus;
@@ -92,6 +97,7 @@ int engine_out_new(struct engine_out **ret, struct ck_err *err)
 	pthread_mutex_init(&o->lock, NULL);
 	pthread_cond_init(&o->news, NULL);
 	o->threaded = sched_getaffinity(0, sizeof(cpus), &cpus) < 0 || CPU_COUNT(&cpus) > 1;
+	o->ends = ends && o->threaded;
 	*ret = o;
 	return 0;
 }
@@ -208,7 +214,7 @@ static int hand_over(struct engine_out *o, struct ck_err *err)
 	size_t len = o->used;
 
 	o->used = 0;
-	if (o->threaded && hash(o, buf, len) < 0)
+	if (o->ends && hash(o, buf, len) < 0)
 		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot compute checksums");
 	/* The rest of a file that never filled a buffer is written at once. */
 	if (len < BUF ? is_idle(o) : !start(o))
@@ -243,11 +249,11 @@ int engine_out_end(struct engine_out *o, uint64_t **ret_sums, size_t *ret_n, str
 	int r = o->used ? hand_over(o, err) : 0, r2 = wait_written(o, 0, r < 0 ? NULL : err);
 
 	r = r < 0 ? r : r2;
-	if (r == 0 && o->threaded && o->hashed % IMAGE_SUM_CHUNK && add_sum(o) < 0)
+	if (r == 0 && o->ends && o->hashed % IMAGE_SUM_CHUNK && add_sum(o) < 0)
 		r = ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot compute checksums");
 	if (r < 0)
 		return r;
-	*ret_n = o->threaded ? o->n_sums : 0;
+	*ret_n = o->ends ? o->n_sums : 0;
 	*ret_sums = *ret_n ? ck_take_ptr(&o->sums) : NULL;
 	if (*ret_n)
 		o->size = 0;

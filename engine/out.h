@@ -6,6 +6,7 @@
 #ifndef CK_ENGINE_OUT_H
 #define CK_ENGINE_OUT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -13,7 +14,11 @@ struct ck_err;
 struct image_file;
 struct engine_out;
 
-int engine_out_new(struct engine_out **ret, struct ck_err *err);
+/*
+ * ends: the job does not go on afterwards, so that what follows the copying may be done beside it:
+ * checksums, and the way to the disk.
+ */
+int engine_out_new(bool ends, struct engine_out **ret, struct ck_err *err);
 void engine_out_free(struct engine_out *o); /* waits for the thread; what is not written is lost */
 
 /* What is added from here on goes into this raw file, which the caller keeps open until the end. */
@@ -28,7 +33,7 @@ int engine_out_add(struct engine_out *o, size_t len, struct ck_err *err);
 void engine_out_wait(struct engine_out *o);
 /*
  * Everything is in the file. *ret_sums: the checksums that image_write_sums() takes, the caller's
- * to free; NULL where there is one CPU only, and the job would stand still for them.
+ * to free; NULL if the job goes on or there is one CPU only: it would stand still for them.
  */
 int engine_out_end(struct engine_out *o, uint64_t **ret_sums, size_t *ret_n, struct ck_err *err);
 

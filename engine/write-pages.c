@@ -60,10 +60,11 @@ static int writer_open(struct writer *w, enum image_kind kind, unsigned int id, 
 		       struct ck_err *err)
 {
 	PagemapHead head = PAGEMAP_HEAD__INIT;
-	int r;
+	int r = 0;
 
 	head.pages_id = w->pages_id = pages_id;
-	r = w->d->out ? 0 : engine_out_new(&w->d->out, err);
+	if (!w->d->out)
+		r = engine_out_new(!(w->d->opts->flags & ENGINE_LEAVE_RUNNING), &w->d->out, err);
 	if (r == 0)
 		r = image_create(w->d->images, kind, id, &w->map, err);
 	if (r == 0)

@@ -274,6 +274,15 @@ static void leave(struct parasite_slot *s, struct parasite_process *p)
 	jump((uint64_t)(ended ? s->back_eintr : s->back), s->flags, 0);
 }
 
+/* A traced thread stops for it although it means nothing to the job; any other just goes on. */
+static void raise_mark(uint32_t mark)
+{
+	uint64_t others = ~(1ull << (mark - 1));
+
+	pie_syscall4(__NR_rt_sigprocmask, 2, &others, 0, 8); /* SIG_SETMASK */
+	pie_syscall3(__NR_tgkill, pie_syscall0(__NR_getpid), pie_syscall0(__NR_gettid), mark);
+}
+
 __attribute__((used)) void parasite_main(struct parasite_slot *s)
 {
 	struct parasite_process *p = (struct parasite_process *)s->process;
@@ -282,6 +291,8 @@ __attribute__((used)) void parasite_main(struct parasite_slot *s)
 	if (s->host)
 		ask_process(p);
 	for (;;) {
+		if (p->mark)
+			raise_mark(p->mark);
 		pie_syscall0(PARASITE_MARKER);
 		if (!s->host || !p->orders.order)
 			break;

@@ -95,7 +95,7 @@ struct parasite_process {
 	uint64_t query_sigs; /* bit n-1: ask for signal n's action */
 	struct parasite_orders orders;
 	uint32_t n_timers;
-	uint32_t pad;
+	uint32_t mark; /* raised before each marker call, see engine/inject.c; 0: none */
 	/* out */
 	int64_t shm;        /* where the word is, or -errno */
 	uint32_t left;      /* threads that have taken the way back */
