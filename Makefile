@@ -153,8 +153,10 @@ deps-lint: deps
 
 jobs: $(B)/ckpt $(JOBS) $(TEST_TOOLS)
 
-check-unit: $(UNIT)
+check-unit: $(UNIT) $(REPLAYS)
 	$(Q)for t in $(UNIT); do $$t || exit 1; done
+	$(Q)for f in $(FUZZ); do $(B)/tests/fuzz/replay-$$f tests/fuzz/corpus/$$f >$(B)/replay.log || \
+		{ cat $(B)/replay.log; exit 1; }; done
 
 # One suite at a time; each speaks TAP and also runs by hand.
 SUITE_cli = CKPT=$(abspath $(B)/ckpt) bats --tap tests/cli
@@ -164,7 +166,7 @@ SUITE_interop = tests/interop/run-interop
 SUITE_vm = tests/vm/run-vm
 SUITE_lint = status:tests/lint
 SUITE_deny = tests/deny/run-deny
-SUITE_dev-jobs = CKPT=$(abspath $(B)-dev/ckpt) CKPT_N=1 tests/harness/run-jobs tree threads sessions signals memory files vectors
+SUITE_dev-jobs = CKPT=$(abspath $(B)-dev/ckpt) CKPT_N=1 JOB_SCALE=50 tests/harness/run-jobs tree threads sessions signals memory files vectors
 check-cli check-deny check-jobs check-kill check-interop check-vm: check-%: jobs
 	$(Q)$(SUITE_$*)
 
@@ -188,13 +190,11 @@ bench: $(B)/ckpt $(B)/tests/bench/load
 	$(Q)tests/bench/run-bench $(if $(CRIU),--criu $(CRIU)) $(BENCH)
 
 # What is built with sanitizers, and quick to run.
-.PHONY: dev sanitized check-fuzz
+.PHONY: dev sanitized
 sanitized: $(B)/ckpt $(UNIT) $(REPLAYS)
-check-fuzz: $(REPLAYS)
-	$(Q)for f in $(FUZZ); do $(B)/tests/fuzz/replay-$$f tests/fuzz/corpus/$$f || exit 1; done
 
 dev:
-	$(Q)$(MAKE) --no-print-directory DEV=1 B=$(B)-dev sanitized check-unit check-fuzz
+	$(Q)$(MAKE) --no-print-directory DEV=1 B=$(B)-dev sanitized check-unit
 
 # Static checks. Each file has a stamp under $(L), renewed when the file, what it includes, or the
 # rules change; `make -j2 lint` after a small edit takes seconds. Generated code is not looked at.

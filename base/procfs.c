@@ -22,6 +22,8 @@
 /* Largest texts that are believed: 2^20 mappings of 1 KiB each, 65536 groups, and the like. */
 #define MAPS_MAX ((size_t)1 << 30)
 #define TEXT_MAX ((size_t)16 << 20)
+/* Ten thousand mappings of our own. */
+#define OWN_MAPS_MAX (1 << 20)
 
 static int open_dir(const char *path)
 {
@@ -98,6 +100,29 @@ int proc_read_smaps(int dirfd, struct proc_maps *ret, struct ck_err *err)
 int proc_read_maps(int dirfd, struct proc_maps *ret, struct ck_err *err)
 {
 	return READ_AND_PARSE(dirfd, "maps", MAPS_MAX, proc_parse_maps, ret, err);
+}
+
+/*
+ * Memory that is taken between two reads would change what is read: the kernel goes on behind the
+ * last address, and shows a mapping that has grown since a second time (Linux fs/proc/task_mmu.c:
+ * m_start()).
+ */
+int proc_read_own_maps(struct proc_maps *ret, struct ck_err *err)
+{
+	CK_AUTO(fd) int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+	CK_AUTO(free) char *text = malloc(OWN_MAPS_MAX);
+	ssize_t n;
+	int r;
+
+	if (!text)
+		return fail_parse(err, -ENOMEM, "our own maps");
+	n = fd < 0 ? -errno : ck_read_full(fd, text, OWN_MAPS_MAX);
+	if (n < 0)
+		return fail_read(err, (int)n, "our own maps");
+	if (n == OWN_MAPS_MAX)
+		return fail_read(err, -EFBIG, "our own maps");
+	r = proc_parse_maps(text, (size_t)n, ret);
+	return r < 0 ? fail_parse(err, r, "our own maps") : 0;
 }
 
 int proc_read_fdinfo(int dirfd, int fd, struct proc_fdinfo *ret, struct ck_err *err)

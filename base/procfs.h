@@ -203,6 +203,8 @@ int proc_read_stat(int dirfd, struct proc_stat *ret, struct ck_err *err);
 int proc_read_status(int dirfd, struct proc_status *ret, struct ck_err *err);
 int proc_read_smaps(int dirfd, struct proc_maps *ret, struct ck_err *err);
 int proc_read_maps(int dirfd, struct proc_maps *ret, struct ck_err *err);
+/* The caller's own, which must not change while it is read. */
+int proc_read_own_maps(struct proc_maps *ret, struct ck_err *err);
 int proc_read_fdinfo(int dirfd, int fd, struct proc_fdinfo *ret, struct ck_err *err);
 int proc_read_mountinfo(int dirfd, struct proc_mounts *ret, struct ck_err *err);
 int proc_read_timers(int dirfd, struct proc_timers *ret, struct ck_err *err);

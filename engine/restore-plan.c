@@ -122,13 +122,11 @@ static struct hole find_hole(struct hole *h, size_t n)
 static int place_window(struct engine_restore *r, struct ck_err *err)
 {
 	CK_AUTO(proc_maps) struct proc_maps own = { 0 };
-	CK_AUTO(fd) int dirfd = proc_open_pid(getpid());
 	CK_AUTO(free) struct hole *h = NULL;
 	struct hole room;
 	uint64_t at;
 	size_t n = 0;
-	int rc = dirfd < 0 ? ck_fail(err, CK_ERR_HOST, dirfd, "cannot open our own /proc directory")
-			   : proc_read_maps(dirfd, &own, err);
+	int rc = proc_read_own_maps(&own, err);
 
 	if (rc < 0)
 		return rc;

@@ -65,14 +65,11 @@ int engine_vdso_find(struct engine_rvdso **ret, struct ck_err *err)
 {
 	CK_AUTO(proc_maps) struct proc_maps maps = { 0 };
 	CK_AUTO(rvdso) struct engine_rvdso *v = calloc(1, sizeof(*v));
-	CK_AUTO(fd) int dirfd = proc_open_pid(getpid());
 	int r;
 
 	if (!v)
 		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot look at the vDSO");
-	if (dirfd < 0)
-		return ck_fail(err, CK_ERR_HOST, dirfd, "cannot open our own /proc directory");
-	r = proc_read_maps(dirfd, &maps, err);
+	r = proc_read_own_maps(&maps, err);
 	if (r == 0)
 		r = note_maps(v, &maps, err);
 	if (r < 0)

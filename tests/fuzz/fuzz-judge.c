@@ -67,7 +67,7 @@ static void judge(struct json_object *o)
 	struct verdict v = { 0 };
 	struct policy *p;
 
-	FUZZ_ASSERT(policy_default(&p, NULL) == 0);
+	FUZZ_ASSERT(policy_open("default", &p, NULL) == 0);
 	if (target)
 		FUZZ_ASSERT(cpuinfo_derive(target->cpu) == 0);
 	if (needs && target) {

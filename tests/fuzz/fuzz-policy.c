@@ -8,7 +8,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
 	struct ck_err err = CK_ERR_INIT;
-	struct policy *p;
+	struct policy *p, *again;
 	char *text = strndup((const char *)data, len);
 	int r;
 
@@ -18,8 +18,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		fuzz_failed_well(r, &err);
 	} else {
 		FUZZ_ASSERT(policy_name(p));
-		policy_allows(p, "shell-job");
-		policy_treatment(p, "cpu.isa");
+		FUZZ_ASSERT(policy_treatment_name(policy_treatment(p, "cpu.isa")));
+		free(text);
+		text = policy_to_json(p);
+		FUZZ_ASSERT(text && policy_parse(text, &again, &err) == 0);
+		policy_free(again);
 		policy_free(p);
 	}
 	free(text);

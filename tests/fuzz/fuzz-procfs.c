@@ -127,6 +127,53 @@ static void parse_listeners(const char *text, size_t len)
 	proc_listeners_done(&l);
 }
 
+static void parse_eventfd(const char *text, size_t len)
+{
+	struct proc_eventfd e;
+
+	if (proc_parse_eventfd(text, len, &e) == 0)
+		FUZZ_ASSERT(e.semaphore >= -1 && e.semaphore <= 1);
+}
+
+static void parse_epoll(const char *text, size_t len)
+{
+	struct proc_epoll e;
+
+	if (proc_parse_epoll(text, len, &e) < 0) {
+		FUZZ_ASSERT(!e.item && !e.n);
+		return;
+	}
+	for (size_t i = 0; i < e.n; i++)
+		FUZZ_ASSERT(e.item[i].fd >= 0);
+	proc_epoll_done(&e);
+}
+
+static void parse_timerfd(const char *text, size_t len)
+{
+	struct proc_timerfd t;
+
+	proc_parse_timerfd(text, len, &t);
+}
+
+static void parse_signalfd(const char *text, size_t len)
+{
+	uint64_t mask;
+
+	proc_parse_signalfd(text, len, &mask);
+}
+
+static void parse_loadavg(const char *text, size_t len)
+{
+	uint32_t tasks, last;
+
+	proc_parse_loadavg(text, len, &tasks, &last);
+}
+
+static void parse_filesystems(const char *text, size_t len)
+{
+	proc_has_filesystem(text, len, "tmpfs");
+}
+
 /* This one takes terminated text. */
 static void parse_meminfo(const char *text, size_t len)
 {
@@ -150,6 +197,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		{ "mountinfo", parse_mountinfo }, { "timers", parse_timers },
 		{ "limits", parse_limits },       { "cgroup", parse_cgroup },
 		{ "meminfo", parse_meminfo },     { "listeners", parse_listeners },
+		{ "eventfd", parse_eventfd },     { "epoll", parse_epoll },
+		{ "timerfd", parse_timerfd },     { "signalfd", parse_signalfd },
+		{ "loadavg", parse_loadavg },     { "filesystems", parse_filesystems },
 	};
 	char name[16];
 
