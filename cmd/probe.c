@@ -39,7 +39,7 @@ static int probe_for(const char *dir, CkptFacts **ret, struct ck_err *err)
 	CK_AUTO(image) struct image *img = NULL;
 	CK_AUTO(needs) CkptNeeds *needs = NULL;
 	CK_AUTO(facts) CkptFacts *source = NULL;
-	int r = image_open(dir, &img, err);
+	int r = policy_image_open(dir, &img, err);
 
 	if (r == 0)
 		r = policy_read_needs(img, &needs, &source, err);

@@ -305,6 +305,13 @@ assert not libc or source[libc[0]] == "glibc", (owner, source)
 assert f["packages_from"] == "dpkg" and libc, owner
 assert {"paths", "pids", "memory/available"} <= set(f["momentary"]), f["momentary"]
 assert not any(p["taken"] for p in f["pids"]) and f["pids"], f["pids"]'
+	# An archive is asked as its image is.
+	tar cf img.tar -C "${IMG%/*}" "${IMG##*/}"
+	"$CKPT" probe --for img.tar -o other.json
+	python3 -c '
+import json
+a, b = (json.load(open(n)) for n in ("host.json", "other.json"))
+assert [p["path"] for p in a["paths"]] == [p["path"] for p in b["paths"]]'
 	run "$CKPT" probe --for no-such-image
 	[ "$status" -eq 66 ]
 }
