@@ -74,6 +74,13 @@ int res_fown_look(struct engine_dump *d, struct res_file *f, struct ck_err *err)
 	fd = res_file_borrow(d, f);
 	if (fd >= 0)
 		return look_owner(d, f, fd, err);
+	for (size_t i = 0; i < f->task->n_fds; i++) {
+		const struct engine_fd *own = &f->task->fds[i];
+
+		/* Of these the blob has asked. */
+		if (own->fd == f->fd && own->unclear)
+			f->fown.signum = (uint32_t)own->sig;
+	}
 	if (!(f->flags & O_ASYNC))
 		return 0;
 	r = ck_fail(err, CK_ERR_PERM, fd, "cannot read who gets signals from it");

@@ -156,7 +156,10 @@ int res_pipes_settle(struct engine_dump *d, struct ck_err *err)
 				    "cannot dump a pipe whose other end is outside of the job (%s)",
 				    f->link);
 			r = ck_err_hint(err, r,
-					"only standard input and output may lead out of the job");
+					"only standard input and output may lead out of the job; "
+					"if whoever started it has leaked this one, start it with "
+					"%d>&- behind its command",
+					f->fd);
 			return res_err_at_file(f, err, r);
 		}
 		f->inherit =

@@ -57,6 +57,7 @@ extern const size_t res_n_types;
 const struct res_type *res_type_of(const struct engine_fd *fd);
 const struct res_type *res_type_owning(const FileEntry *fe);
 
+extern const struct res_type res_type_procfile;
 extern const struct res_type res_type_path;     /* reg.c: O_PATH */
 extern const struct res_type res_type_regular;  /* reg.c */
 extern const struct res_type res_type_dir;      /* reg.c */

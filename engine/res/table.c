@@ -8,6 +8,7 @@
 
 /* clang-format off */
 const struct res_type *const res_types[] = {
+	&res_type_procfile,
 	&res_type_path, /* before the others: with O_PATH only the path is open, whatever it is of */
 	&res_type_regular,
 	&res_type_dir,

@@ -86,8 +86,8 @@ def wipe_sessions(cwd):
 
 def own_jobs():
     names = (
-        "spin nap futex handler storm threads tree sessions signals memory sparse files shares eventfd epoll pty shm memfd "
-        "clocks vectors rseq self"
+        "spin nap futex handler storm threads tree sessions signals memory sparse files procfiles shares eventfd epoll pty shm "
+        "memfd clocks vectors rseq self"
     ).split()
     more = {"files": {"files.d/files.seq": whole, "files.d/files.append": whole}, "memory": {"memory.data": whole}}
     wipes = {"shm": wipe_sessions}

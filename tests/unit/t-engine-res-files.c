@@ -279,6 +279,9 @@ enum {
 	R_PIDFD,
 	R_LEASE,
 	R_PROC,
+	R_PROC_CHILD,
+	R_PROC_DEAD,
+	R_PROC_DEEP,
 	R_SYSV,
 	N_REFUSED,
 };
@@ -288,9 +291,29 @@ static const char *const refused_text[N_REFUSED] = {
 	"an inotify instance",
 	"a pidfd",
 	"a lease on a file",
-	"a file of a process (/proc/",
+	"a file of a process (/proc/1/status)",
+	"by the process itself and its children only",
+	"only those of the job's own processes",
+	"deeper than /proc/PID/NAME",
 	"cannot dump this kind of memory",
 };
+
+static void open_of_child(bool dead)
+{
+	char path[40];
+	pid_t pid = fork();
+
+	JOB_CHECK(pid >= 0);
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (;;)
+			pause();
+	}
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	JOB_CHECK(open(path, O_RDONLY) == 3);
+	if (dead)
+		JOB_CHECK(kill(pid, SIGKILL) == 0 && waitpid(pid, NULL, 0) == pid);
+}
 
 static void refused_make(int task)
 {
@@ -306,7 +329,11 @@ static void refused_make(int task)
 	else if (refused_kind == R_PIDFD)
 		JOB_CHECK(syscall(SYS_pidfd_open, getpid(), 0) == 3);
 	else if (refused_kind == R_PROC)
-		JOB_CHECK(open("/proc/self/status", O_RDONLY) == 3);
+		JOB_CHECK(open("/proc/1/status", O_RDONLY) == 3);
+	else if (refused_kind == R_PROC_CHILD || refused_kind == R_PROC_DEAD)
+		open_of_child(refused_kind == R_PROC_DEAD);
+	else if (refused_kind == R_PROC_DEEP)
+		JOB_CHECK(open("/proc/self/fdinfo/0", O_RDONLY) == 3);
 	if (refused_kind == R_LEASE) {
 		job_open(3, "lease", O_RDONLY, "");
 		JOB_CHECK(fcntl(3, F_SETLEASE, F_RDLCK) == 0);
