@@ -18,6 +18,8 @@
 #include "policies/policies.h"
 #include "report/report.h"
 
+enum { MAX_NAME = 255 }; /* bytes */
+
 struct cases {
 	struct policy_case *c;
 	size_t n;
@@ -94,9 +96,10 @@ static int leave_out(const char *sub, const char *path, struct report_site *s, s
 	return u->profile && u->error ? 0 : no_memory(err);
 }
 
+/* Profiles come from elsewhere, and what is copied here is repeated on every line. */
 static char *copy(const char *s)
 {
-	return s ? strdup(s) : NULL;
+	return s ? strndup(s, MAX_NAME) : NULL;
 }
 
 static const char *base_name(const char *path)
@@ -113,8 +116,8 @@ static int describe(const char *path, const CkptFacts *facts, struct report_host
 	const CkptCpuFacts *cpu = facts->cpu;
 
 	h->profile = strdup(path);
-	h->name = strdup(named ? facts->hostname : base_name(path));
-	h->cpu = strdup(cpu->brand && cpu->brand[0] ? cpu->brand : cpu->arch);
+	h->name = copy(named ? facts->hostname : base_name(path));
+	h->cpu = copy(cpu->brand && cpu->brand[0] ? cpu->brand : cpu->arch);
 	h->kernel = copy(facts->kernel->release);
 	h->level = copy(cpu->level);
 	h->memory = facts->memory ? facts->memory->total : 0;

@@ -42,11 +42,20 @@ static bool counts(const struct finding *f)
 	return report_is_trouble(f) && !f->cause;
 }
 
-static bool is_alone(const struct verdict *v, const char *rule)
+/* Does only one rule stand in the way? */
+static bool is_one_rule(const struct verdict *v)
 {
-	for (size_t i = 0; i < v->findings.n; i++)
-		if (counts(&v->findings.f[i]) && strcmp(v->findings.f[i].rule, rule) != 0)
+	const char *rule = NULL;
+
+	for (size_t i = 0; i < v->findings.n; i++) {
+		const struct finding *f = &v->findings.f[i];
+
+		if (!counts(f))
+			continue;
+		if (rule && strcmp(f->rule, rule) != 0)
 			return false;
+		rule = f->rule;
+	}
 	return true;
 }
 
@@ -61,6 +70,7 @@ static int collect(const struct report_site *s, struct hits *ret)
 		return -ENOMEM;
 	for (size_t c = 0; c < s->n_hosts * s->n_images; c++) {
 		const struct verdict *v = &s->cells[c];
+		bool alone = is_one_rule(v);
 
 		for (size_t i = 0; i < v->findings.n; i++) {
 			const struct finding *f = &v->findings.f[i];
@@ -71,7 +81,7 @@ static int collect(const struct report_site *s, struct hits *ret)
 			h->f = f;
 			h->host = c / s->n_images;
 			h->image = c % s->n_images;
-			h->alone = is_alone(v, f->rule);
+			h->alone = alone;
 			ret->n++;
 		}
 	}
