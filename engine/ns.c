@@ -120,10 +120,34 @@ static int try_numbers(const struct engine_restore *r, struct ck_err *err)
 	return rc;
 }
 
+/* Does our user namespace have this id? Lines are "INSIDE OUTSIDE COUNT". */
+static bool is_mapped(const char *map, uint32_t id)
+{
+	CK_AUTO(free) char *text = NULL;
+	bool found = false;
+
+	if (ck_read_file_at(AT_FDCWD, map, 1 << 16, &text, NULL) < 0)
+		return true;
+	for (char *p = text, *end; *p && !found; p = end) {
+		unsigned long first = strtoul(p, &end, 10), count;
+
+		(void)strtoul(end, &end, 10);
+		count = strtoul(end, &end, 10);
+		end += *end == '\n';
+		if (end == p)
+			break;
+		found = id >= first && id - first < count;
+	}
+	return found;
+}
+
 static bool may_be_user(const struct engine_restore *r)
 {
 	const uint64_t need = 1ull << CAP_SETUID | 1ull << CAP_SETGID;
 
+	if (r->one_uid &&
+	    (!is_mapped("/proc/self/uid_map", r->uid) || !is_mapped("/proc/self/gid_map", r->gid)))
+		return false;
 	return (r->rights.permitted & need) == need ||
 	       (r->one_uid && r->uid == r->rights.uid && r->gid == r->rights.gid);
 }

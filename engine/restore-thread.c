@@ -13,6 +13,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 #include "base/auto.h"
 #include "engine/restore.h"
@@ -92,6 +93,21 @@ static bool ids_differ(const struct engine_restore *r, const CredsEntry *c)
 	       c->egid != g || c->sgid != g || c->fsgid != g;
 }
 
+/* Those that every task inherits from us. To set the same ones again may be forbidden, in a user
+ * namespace that was made without privilege (kernel/user_namespace.c:userns_may_setgroups()). */
+static bool has_groups(const CredsEntry *c)
+{
+	int n = getgroups(0, NULL);
+	CK_AUTO(free) gid_t *own = calloc((size_t)(n > 0 ? n : 0) + 1, sizeof(*own));
+
+	if (n < 0 || !own || c->n_groups != (size_t)n || getgroups(n, own) != n)
+		return false;
+	for (size_t i = 0; i < c->n_groups; i++)
+		if (c->groups[i] != own[i])
+			return false;
+	return true;
+}
+
 static int plan_ids(struct engine_restore *r, const CredsEntry *c, struct script *s,
 		    struct ck_err *err)
 {
@@ -107,9 +123,10 @@ static int plan_ids(struct engine_restore *r, const CredsEntry *c, struct script
 					   "cannot restore a job of user %u", c->uid),
 				   "restore it as that user, or as root");
 	}
-	script_syscall(s, SCRIPT_OK, SYS_setgroups, c->n_groups,
-		       script_data(s, c->groups, c->n_groups * sizeof(c->groups[0])), 0, 0, 0, 0,
-		       "set supplementary groups");
+	if (!has_groups(c))
+		script_syscall(s, SCRIPT_OK, SYS_setgroups, c->n_groups,
+			       script_data(s, c->groups, c->n_groups * sizeof(c->groups[0])), 0, 0,
+			       0, 0, "set supplementary groups");
 	script_syscall(s, SCRIPT_OK, SYS_setresgid, c->gid, c->egid, c->sgid, 0, 0, 0,
 		       "set group ids %u %u %u", c->gid, c->egid, c->sgid);
 	script_syscall(s, SCRIPT_ANY, SYS_setfsgid, c->fsgid, 0, 0, 0, 0, 0, "set fsgid");

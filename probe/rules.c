@@ -117,9 +117,37 @@ static void users_of(const struct rule_input *in, struct users *ret)
 	}
 }
 
+/* "INSIDE OUTSIDE COUNT" lines of a user namespace; no lines: not known, and all are there. */
+static bool is_mapped(char *const *map, size_t n, uint32_t id)
+{
+	for (size_t i = 0; i < n; i++) {
+		unsigned long first, count;
+		char *end;
+
+		first = strtoul(map[i], &end, 10);
+		(void)strtoul(end, &end, 10);
+		count = strtoul(end, NULL, 10);
+		if (id >= first && id - first < count)
+			return true;
+	}
+	return !n;
+}
+
+/* May the caller become every user of the job? In a user namespace only those that it has. */
 static bool may_be_anybody(const struct rule_input *in)
 {
-	return has_cap(in, CAP_SETUID_BIT) && has_cap(in, CAP_SETGID_BIT);
+	const CkptPrivFacts *p = in->target->priv;
+
+	if (!has_cap(in, CAP_SETUID_BIT) || !has_cap(in, CAP_SETGID_BIT))
+		return false;
+	for (size_t i = 0; i < in->needs->n_tasks; i++) {
+		const CkptNeedTask *t = in->needs->tasks[i];
+
+		if ((t->has_uid && !is_mapped(p->uid_map, p->n_uid_map, t->uid)) ||
+		    (t->has_gid && !is_mapped(p->gid_map, p->n_gid_map, t->gid)))
+			return false;
+	}
+	return true;
 }
 
 /* Can this job, with its users, be restored in namespaces, where no pid is taken? */
