@@ -66,6 +66,7 @@ static void dump_done(struct engine_dump *d)
 	engine_tasks_free(d);
 	free(d->shmem);
 	engine_out_free(d->out);
+	free(d->xstate);
 	for (size_t i = 0; i < d->n_sums; i++)
 		free(d->sums[i].sums);
 	free(d->sums);

@@ -75,9 +75,10 @@ struct engine_task {
 	pid_t pid, ns_pid, ns_ppid, ns_pgid, ns_sid;
 	struct engine_task *parent; /* NULL for the root */
 	bool zombie;
-	int exit_code; /* wait status of a zombie */
-	int dirfd;     /* /proc/PID; -EBADF for a zombie that went away */
-	int memfd;     /* /proc/PID/mem, read and write; -EBADF for a zombie */
+	int exit_code;   /* wait status of a zombie */
+	int dirfd;       /* /proc/PID; -EBADF for a zombie that went away */
+	bool our_mounts; /* it is in our mount namespace */
+	int memfd;       /* /proc/PID/mem, read and write; -EBADF for a zombie */
 	struct proc_stat stat;
 	struct proc_status status;
 	struct proc_maps maps;         /* smaps, of the stopped task */
@@ -118,8 +119,9 @@ struct engine_dump {
 	bool again;                    /* not the first try to stop the tree */
 	const struct proc_map **shmem; /* one mapping of each shared anonymous object */
 	size_t n_shmem;
-	struct engine_out *out;        /* engine/write-pages.c */
-	struct image_known_sums *sums; /* of pages files that are written; owned */
+	struct arch_xstate_layout *xstate; /* this host's; NULL until it is needed */
+	struct engine_out *out;            /* engine/write-pages.c */
+	struct image_known_sums *sums;     /* of pages files that are written; owned */
 	size_t n_sums;
 };
 

@@ -364,6 +364,15 @@ static int look_timers(struct engine_task *t, struct ck_err *err)
 	return r;
 }
 
+static bool has_our_mounts(const struct engine_task *t)
+{
+	struct stat own, theirs;
+
+	return stat("/proc/self/ns/mnt", &own) == 0 &&
+	       fstatat(t->dirfd, "ns/mnt", &theirs, 0) == 0 && own.st_ino == theirs.st_ino &&
+	       own.st_dev == theirs.st_dev;
+}
+
 static int look_task(struct engine_task *t, struct ck_err *err)
 {
 	long v = 0;
@@ -388,6 +397,7 @@ static int look_task(struct engine_task *t, struct ck_err *err)
 	t->memfd = openat(t->dirfd, "mem", O_RDWR | O_CLOEXEC);
 	if (t->memfd < 0)
 		return ck_fail_errno(err, "cannot open the task's memory");
+	t->our_mounts = has_our_mounts(t);
 	r = ck_readlink_at(t->dirfd, "exe", &t->exe);
 	if (r < 0)
 		return ck_fail(err, CK_ERR_SYS, r, "cannot read the exe link");

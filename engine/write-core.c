@@ -347,18 +347,35 @@ static int write_zombie(struct engine_dump *d, const struct engine_task *t, stru
 				       err);
 }
 
+/* Once per dump: it asks the CPU, which in a virtual machine is its hypervisor. */
+static int find_layout(struct engine_dump *d, struct ck_err *err)
+{
+	struct arch_xstate_layout *l = d->xstate ? NULL : malloc(sizeof(*l));
+	int r;
+
+	if (d->xstate)
+		return 0;
+	if (!l)
+		return no_memory(err);
+	r = arch_xstate_host(l, err);
+	if (r == 0)
+		d->xstate = l;
+	else
+		free(l);
+	return r;
+}
+
 int engine_write_core(struct engine_dump *d, struct engine_task *t, struct ck_err *err)
 {
-	struct arch_xstate_layout layout;
 	int r;
 
 	if (t->zombie)
 		return write_zombie(d, t, err);
-	r = arch_xstate_host(&layout, err);
+	r = find_layout(d, err);
 	for (size_t i = 0; i < t->n_threads && r == 0; i++) {
 		CK_AUTO(core) CoreEntry *core = NULL;
 
-		r = make_thread(&layout, &t->threads[i], &core, err);
+		r = make_thread(d->xstate, &t->threads[i], &core, err);
 		if (r == 0 && i == 0)
 			r = add_process(t, core, err);
 		if (r == 0)

@@ -27,12 +27,14 @@ enum {
  * namespace's (Linux fs/d_path.c:d_path()). A task whose root reads as "/" sees them just so;
  * another one was chroot()ed, and its paths are ours.
  */
-static int open_root(const struct engine_task *t)
+static int open_root(const struct engine_task *t, const char *path)
 {
 	CK_AUTO(free) char *root = NULL;
-	int r = ck_readlink_at(t->dirfd, "root", &root);
-	int fd;
+	int r, fd;
 
+	if (t->our_mounts && *path == '/')
+		return AT_FDCWD; /* as it stands */
+	r = ck_readlink_at(t->dirfd, "root", &root);
 	if (r < 0)
 		return r;
 	if (strcmp(root, "/") != 0)
@@ -42,30 +44,32 @@ static int open_root(const struct engine_task *t)
 	return fd < 0 ? -errno : fd;
 }
 
-static const char *relative(const char *path)
+/* What path is below that root. */
+static const char *below(int root, const char *path)
 {
-	while (*path == '/')
+	while (root != AT_FDCWD && *path == '/')
 		path++;
 	return *path ? path : ".";
 }
 
 int res_name_stat(const struct engine_task *t, const char *path, struct stat *ret)
 {
-	CK_AUTO(fd) int root = open_root(t);
+	CK_AUTO(fd) int root = open_root(t, path);
 
-	if (root < 0)
+	if (root < 0 && root != AT_FDCWD)
 		return root;
-	return fstatat(root, relative(path), ret, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
+	return fstatat(root, below(root, path), ret, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
 }
 
 int res_name_open(const struct engine_task *t, const char *path, int flags)
 {
-	CK_AUTO(fd) int root = open_root(t);
+	CK_AUTO(fd) int root = open_root(t, path);
 	int fd;
 
-	if (root < 0)
+	if (root < 0 && root != AT_FDCWD)
 		return root;
-	fd = openat(root, relative(path), flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | O_NOFOLLOW);
+	fd = openat(root, below(root, path),
+		    flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | O_NOFOLLOW);
 	return fd < 0 ? -errno : fd;
 }
 
