@@ -90,7 +90,7 @@ static int parse_map_key(struct ck_text line, struct proc_map *m)
 	uint64_t kib;
 
 	/* Most lines are other ones. */
-	if (line.p == line.end || !memchr("AVPRS", *line.p, 5))
+	if (line.p == line.end || !*line.p || !strchr("AVPRS", *line.p))
 		return 0;
 	if (ck_text_skip(&line, "VmFlags:"))
 		m->vmflags = parse_vmflags(&line);
