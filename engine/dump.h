@@ -168,6 +168,11 @@ int engine_eject(struct engine_dump *d, struct ck_err *err);
 /* What a dump that was killed may have left in a task: the attached word, and the area. */
 bool engine_is_word(int memfd, const struct proc_map *m);
 bool engine_is_area(int memfd, const struct proc_map *m);
+/*
+ * From now on, should ckpt end, no thread of t runs on before SO_PEEK_OFF of its descriptor fd is
+ * off again. fd -1 ends that. Nothing to be done if t has no blob (tests). 0 or -errno.
+ */
+int engine_guard_peek(struct engine_task *t, int fd, int off);
 /* From now on, whoever is left alone by us ends itself. */
 void engine_doom(struct engine_dump *d);
 void engine_inject_done(struct engine_dump *d);

@@ -525,6 +525,24 @@ static int make_word(struct engine_dump *d, struct ck_err *err)
 	return 0;
 }
 
+int engine_guard_peek(struct engine_task *t, int fd, int off)
+{
+	const struct engine_inject *in = t->inject;
+	struct {
+		uint32_t fd1;
+		int32_t off;
+	} guard = { (uint32_t)(fd + 1), off };
+	const size_t at = offsetof(struct parasite_process, peeked_fd1);
+
+	_Static_assert(offsetof(struct parasite_process, peek_off) ==
+			       offsetof(struct parasite_process, peeked_fd1) + sizeof(uint32_t),
+		       "written at once");
+	if (!in || !in->area)
+		return 0;
+	return ck_pwrite_full(t->memfd, &guard, sizeof(guard),
+			      (off_t)(in->area + in->process_off + at));
+}
+
 bool engine_is_word(int memfd, const struct proc_map *m)
 {
 	struct parasite_word w;

@@ -12,6 +12,7 @@
 #include "image/dir.h"
 #include "image/ghost-file.pb-c.h"
 #include "image/pipe-data.pb-c.h"
+#include "image/sk-packet.pb-c.h"
 
 enum { WINDOW = 1 << 18 };
 
@@ -147,6 +148,8 @@ static uint64_t raw_len(struct reader *rd, const ProtobufCMessage *m, uint64_t o
 {
 	if (m->descriptor == &pipe_data_entry__descriptor)
 		return ((const PipeDataEntry *)m)->bytes;
+	if (m->descriptor == &sk_packet_entry__descriptor)
+		return ((const SkPacketEntry *)m)->length;
 	if (m->descriptor == &ghost_chunk_entry__descriptor)
 		return ((const GhostChunkEntry *)m)->len;
 	rd->chunks = ((const GhostFileEntry *)m)->has_chunks && ((const GhostFileEntry *)m)->chunks;

@@ -37,6 +37,7 @@ enum image_kind {
 	IMAGE_FS, /* fs-%u, by pid */
 	IMAGE_PIPES_DATA,
 	IMAGE_FIFO_DATA,
+	IMAGE_SK_QUEUES,
 	IMAGE_REMAP_FPATH,
 	IMAGE_GHOST_FILE, /* ghost-file-%x, by ghost id */
 	IMAGE_FILE_LOCKS, /* filelocks.img */

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * The image table: every kind of file that an image of ours can hold, its name, magic and messages;
- * and the mapping between names and (kind, id). CRIU's other kinds (sockets, eventfds, mount
- * namespaces, ...) get a row here when the engine can handle them.
+ * and the mapping between names and (kind, id). CRIU's other kinds (signalfds, mount namespaces,
+ * ...) get a row here when the engine can handle them.
  */
 #include <limits.h>
 #include <stdio.h>
@@ -26,6 +26,7 @@
 #include "image/pstree.pb-c.h"
 #include "image/remap-file-path.pb-c.h"
 #include "image/seccomp.pb-c.h"
+#include "image/sk-packet.pb-c.h"
 #include "image/stats.pb-c.h"
 #include "image/timens.pb-c.h"
 #include "image/tty.pb-c.h"
@@ -62,6 +63,7 @@ const struct image_type image_types[IMAGE_N_KINDS] = {
 	ROW(FS, "fs", "fs-%u.img", 0x51403912, PERID, NULL, &fs_entry__descriptor),
 	ROW(PIPES_DATA, "pipes-data", "pipes-data.img", 0x56453709, ARRAY | EXTRA, NULL, &pipe_data_entry__descriptor),
 	ROW(FIFO_DATA, "fifo-data", "fifo-data.img", 0x59333054, ARRAY | EXTRA, NULL, &pipe_data_entry__descriptor),
+	ROW(SK_QUEUES, "sk-queues", "sk-queues.img", 0x56264026, ARRAY | EXTRA, NULL, &sk_packet_entry__descriptor),
 	ROW(REMAP_FPATH, "remap-fpath", "remap-fpath.img", 0x59133954, ARRAY, NULL, &remap_file_path_entry__descriptor),
 	ROW(GHOST_FILE, "ghost-file", "ghost-file-%x.img", 0x52583605, ARRAY | PERID | EXTRA,
 	    &ghost_file_entry__descriptor, &ghost_chunk_entry__descriptor),

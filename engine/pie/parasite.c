@@ -24,6 +24,8 @@
 #define F_GETSIG 11
 #define MADV_WILLNEED 3
 #define EINVAL 22
+#define SOL_SOCKET 1
+#define SO_PEEK_OFF 42
 #define SIGKILL 9
 #define CLOCK_MONOTONIC 1
 #define CLOCK_BOOTTIME 7
@@ -258,6 +260,9 @@ static void leave(struct parasite_slot *s, struct parasite_process *p)
 {
 	int ended;
 
+	if (p->peeked_fd1)
+		pie_syscall5(__NR_setsockopt, p->peeked_fd1 - 1, SOL_SOCKET, SO_PEEK_OFF,
+			     &p->peek_off, sizeof(p->peek_off));
 	if (p->shm > 0 && *(volatile uint32_t *)p->shm == PARASITE_KILL)
 		pie_syscall2(__NR_kill, pie_syscall0(__NR_getpid), SIGKILL);
 	if (s->host && p->orders.tagged)

@@ -96,6 +96,10 @@ struct parasite_process {
 	struct parasite_orders orders;
 	uint32_t n_timers;
 	uint32_t mark; /* raised before each marker call, see engine/inject.c; 0: none */
+	/* While a queue is read through SO_PEEK_OFF: the socket, by its number plus 1, and what the
+	 * option is to be again. */
+	uint32_t peeked_fd1;
+	int32_t peek_off;
 	/* out */
 	int64_t shm;        /* where the word is, or -errno */
 	uint32_t left;      /* threads that have taken the way back */

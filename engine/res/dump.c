@@ -16,7 +16,8 @@
 static const enum image_kind out_kinds[RES_N_OUT] = {
 	[RES_OUT_FILES] = IMAGE_FILES,         [RES_OUT_PIPES_DATA] = IMAGE_PIPES_DATA,
 	[RES_OUT_FIFO_DATA] = IMAGE_FIFO_DATA, [RES_OUT_REMAP] = IMAGE_REMAP_FPATH,
-	[RES_OUT_LOCKS] = IMAGE_FILE_LOCKS,    [RES_OUT_TTY_INFO] = IMAGE_TTY_INFO,
+	[RES_OUT_SK_QUEUES] = IMAGE_SK_QUEUES, [RES_OUT_LOCKS] = IMAGE_FILE_LOCKS,
+	[RES_OUT_TTY_INFO] = IMAGE_TTY_INFO,
 };
 
 static int out_open(struct engine_dump *d, enum res_out out, struct ck_err *err)
@@ -141,6 +142,8 @@ void res_dump_done(struct engine_dump *d)
 
 	if (!res)
 		return;
+	res_socks_done(res);
+	res_peek_done(res);
 	for (size_t i = 0; i < res->n_files; i++) {
 		free(res->files[i]->via);
 		free(res->files[i]->name);

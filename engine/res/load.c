@@ -44,6 +44,8 @@ static bool is_complete(const FileEntry *fe)
 		return fe->fifo && fe->fifo->id == fe->id;
 	case FD_TYPES__TTY:
 		return fe->tty && fe->tty->id == fe->id;
+	case FD_TYPES__UNIXSK:
+		return fe->usk && fe->usk->id == fe->id;
 	case FD_TYPES__EVENTFD:
 		return fe->efd && fe->efd->id == fe->id;
 	default:
@@ -315,6 +317,8 @@ int res_load(struct engine_restore *r, struct ck_err *err)
 		ret = res_read_all(r, IMAGE_PIPES_DATA, &r->res->pipes_data, err);
 	if (ret == 0)
 		ret = res_read_all(r, IMAGE_FIFO_DATA, &r->res->fifo_data, err);
+	if (ret == 0)
+		ret = res_read_all(r, IMAGE_SK_QUEUES, &r->res->sk_queues, err);
 	if (ret == 0)
 		ret = res_read_all(r, IMAGE_TTY_INFO, &r->res->tty_infos, err);
 	if (ret == 0)

@@ -103,6 +103,10 @@ int res_file_borrow(struct engine_dump *d, const struct res_file *f)
 
 	if (f->fd < 0)
 		return -ENOENT;
+	if (f->task->pid == getpid()) {
+		fd = fcntl(f->fd, F_DUPFD_CLOEXEC, 3); /* open only in a message: peek.c */
+		return fd < 0 ? -errno : fd;
+	}
 	pidfd = pidfd_of(d, f->task);
 	if (pidfd < 0)
 		return pidfd;
@@ -130,7 +134,7 @@ int res_file_peek(struct engine_dump *d, const struct res_file *f, int flags)
 	return fd == -EACCES || fd == -EPERM ? res_file_borrow(d, f) : fd;
 }
 
-static int look_fd(struct engine_task *t, int number, struct engine_fd *fd, struct ck_err *err)
+int res_look_fd(struct engine_task *t, int number, struct engine_fd *fd, struct ck_err *err)
 {
 	char link[24];
 	int r;
@@ -159,7 +163,7 @@ static int look_task(struct engine_task *t, struct ck_err *err)
 		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot remember %zu descriptors", n);
 	for (size_t i = 0; i < n; i++) {
 		t->n_fds++;
-		r = look_fd(t, numbers[i], &t->fds[i], err);
+		r = res_look_fd(t, numbers[i], &t->fds[i], err);
 		if (r < 0)
 			return ck_err_at(err, r, "fd %d", numbers[i]);
 	}
@@ -224,6 +228,10 @@ int res_look(struct engine_dump *d, struct ck_err *err)
 		if (r < 0)
 			return res_err_at_file(f, err, r);
 	}
-	r = res_pipes_settle(d, err);
+	r = res_peek(d, err);
+	if (r == 0)
+		r = res_pipes_settle(d, err);
+	if (r == 0)
+		r = res_unix_settle(d, err);
 	return r < 0 ? r : res_locks_look(d, err);
 }

@@ -142,6 +142,7 @@ void res_restore_done(struct engine_restore *r)
 	res_carried_done(r);
 	res_rpipes_done(r);
 	res_rptys_done(r);
+	res_runix_done(r);
 	image_entries_done(&res->files);
 	image_entries_done(&res->remaps);
 	image_entries_done(&res->locks);
@@ -149,6 +150,7 @@ void res_restore_done(struct engine_restore *r)
 	image_entries_done(&res->tty_data);
 	image_entries_done(&res->pipes_data);
 	image_entries_done(&res->fifo_data);
+	image_entries_done(&res->sk_queues);
 	free(res);
 	r->res = NULL;
 }

@@ -22,6 +22,8 @@
 struct res_file;
 struct res_rfile;
 struct res_carried;
+struct res_sock;
+struct res_runix;
 
 /* One kind of kernel object: a row of res_types. Functions that a kind does not need are NULL. */
 struct res_type {
@@ -70,6 +72,8 @@ extern const struct res_type res_type_ptmx;     /* pty.c */
 extern const struct res_type res_type_epoll;    /* epoll.c */
 extern const struct res_type res_type_timerfd;  /* timerfd.c */
 extern const struct res_type res_type_signalfd; /* signalfd.c */
+extern const struct res_type res_type_socket;   /* sock.c: until the family is known */
+extern const struct res_type res_type_unix;     /* unix.c */
 extern const struct res_type res_type_other;    /* other.c */
 
 /* Bits of the kernel's f_flags as /proc and images carry them: x86-64's O_LARGEFILE, which libc
@@ -102,6 +106,7 @@ struct res_file {
 	FownEntry fown;
 	struct res_pipe *pipe; /* of pipes and FIFOs */
 	int pty; /* number of a pseudo terminal that the job has both sides of, else -1 */
+	struct res_sock *sock; /* of sockets */
 };
 
 /* A pipe or FIFO: what all files of it have in common. */
@@ -122,6 +127,7 @@ enum res_out {
 	RES_OUT_FILES,
 	RES_OUT_PIPES_DATA,
 	RES_OUT_FIFO_DATA,
+	RES_OUT_SK_QUEUES,
 	RES_OUT_REMAP,
 	RES_OUT_LOCKS,
 	RES_OUT_TTY_INFO,
@@ -142,6 +148,8 @@ struct res_dump {
 	struct res_need *needs;
 	size_t n_needs;
 	struct proc_mounts mounts; /* of the root task */
+	struct res_diag *diag;     /* diag.c: NULL until asked for */
+	struct res_flight *flight; /* peek.c: what is open only in messages; or NULL */
 	uint32_t *tty_ids;         /* whose tty_info_entry is written */
 	size_t n_ttys;
 	int *pidfds; /* per task; -EBADF until asked for, another negative errno if it can't be had
@@ -154,6 +162,8 @@ struct res_dump {
  * d->res. NULL if memory ran out. */
 struct res_file *res_file_new(struct engine_dump *d, const struct engine_task *t, const char *via);
 struct res_file *res_file_by_id(const struct engine_dump *d, uint32_t id);
+/* What /proc shows of one descriptor; fd is zeroed before. */
+int res_look_fd(struct engine_task *t, int number, struct engine_fd *fd, struct ck_err *err);
 /* A number for an entry of files.img that is no res_file: the path of a FIFO or terminal. */
 uint32_t res_id_new(struct engine_dump *d);
 /* Adds "task 812 (python3) > fd 5"; returns r. */
@@ -219,6 +229,14 @@ int res_pipes_settle(struct engine_dump *d, struct ck_err *err);
 int res_pipe_dump_data(struct engine_dump *d, struct res_pipe *p, enum res_out out,
 		       struct ck_err *err);
 void res_pipes_done(struct res_dump *res);
+
+/* peek.c: what sockets have received and nobody has read, and what is open only in there. The blob
+ * is in place, which keeps this unnoticed (engine_guard_peek()). */
+int res_peek(struct engine_dump *d, struct ck_err *err);
+void res_peek_done(struct res_dump *res);
+/* unix.c, inet.c: after all files were looked at, those in messages too. */
+int res_unix_settle(struct engine_dump *d, struct ck_err *err);
+void res_socks_done(struct res_dump *res);
 
 /* maps.c and fs.c: mapped files and the exe; cwd, root and umask. */
 int res_dump_maps(struct engine_dump *d, struct engine_task *t, struct ck_err *err);
@@ -292,6 +310,7 @@ struct res_rtask {
 
 struct res_restore {
 	struct image_entries files, remaps, locks, tty_infos, tty_data, pipes_data, fifo_data;
+	struct image_entries sk_queues;
 	struct res_rfile *file; /* ids ascend */
 	size_t n_files;
 	struct res_rtask *task; /* per r->tasks */
@@ -301,6 +320,8 @@ struct res_restore {
 	size_t n_pipes;
 	struct res_rpty *ptys; /* pty.c */
 	size_t n_ptys;
+	struct res_runix *unix_socks; /* unix-open.c: all of them, ino ascends; or NULL */
+	size_t n_unix;
 	int base;
 	size_t n_slots;
 };
@@ -354,6 +375,9 @@ int res_rpipe_get(struct engine_restore *r, uint32_t id, bool fifo, struct res_r
 /* Capacity and contents, once; fd can be written to. */
 int res_rpipe_fill(struct engine_restore *r, struct res_rpipe *p, int fd, struct ck_err *err);
 void res_rpipes_done(struct engine_restore *r);
+
+/* unix-open.c */
+void res_runix_done(struct engine_restore *r);
 
 /* pty.c */
 void res_rptys_done(struct engine_restore *r);

@@ -21,6 +21,8 @@ const struct res_type *const res_types[] = {
 	&res_type_epoll,
 	&res_type_timerfd,
 	&res_type_signalfd,
+	&res_type_socket, /* hands over to the next, which no descriptor matches by itself */
+	&res_type_unix,
 	&res_type_other, /* the last: refuses */
 };
 /* clang-format on */
@@ -30,7 +32,7 @@ const struct res_type *res_type_of(const struct engine_fd *fd)
 {
 	size_t i = 0;
 
-	while (i < res_n_types - 1 && !res_types[i]->match(fd))
+	while (i < res_n_types - 1 && !(res_types[i]->match && res_types[i]->match(fd)))
 		i++;
 	return res_types[i];
 }
@@ -39,8 +41,8 @@ const struct res_type *res_type_owning(const FileEntry *fe)
 {
 	size_t i = 0;
 
-	while (i < res_n_types - 1 &&
-	       (res_types[i]->fd_type != fe->type || !res_types[i]->owns(fe)))
+	while (i < res_n_types - 1 && (res_types[i]->fd_type != fe->type || !res_types[i]->owns ||
+				       !res_types[i]->owns(fe)))
 		i++;
 	return res_types[i];
 }

@@ -273,7 +273,6 @@ END_TEST
 static int refused_kind;
 
 enum {
-	R_UNIX,
 	R_TCP,
 	R_INOTIFY,
 	R_PIDFD,
@@ -286,7 +285,6 @@ enum {
 	N_REFUSED,
 };
 static const char *const refused_text[N_REFUSED] = {
-	"a Unix socket (socket:[",
 	"a TCP socket (socket:[",
 	"an inotify instance",
 	"a pidfd",
@@ -317,12 +315,8 @@ static void open_of_child(bool dead)
 
 static void refused_make(int task)
 {
-	int sv[2];
-
 	(void)task;
-	if (refused_kind == R_UNIX)
-		JOB_CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, sv) == 0);
-	else if (refused_kind == R_TCP)
+	if (refused_kind == R_TCP)
 		JOB_CHECK(socket(AF_INET, SOCK_STREAM, 0) == 3);
 	else if (refused_kind == R_INOTIFY)
 		JOB_CHECK(inotify_init1(0) == 3);

@@ -201,14 +201,14 @@ END_TEST
 
 START_TEST(unknown_fields_are_shown)
 {
-	static const uint8_t entry[] = { 0x08, 6, 0x10, 3, 0x3a, 2, 0x08, 3 };
+	static const uint8_t entry[] = { 0x08, 6, 0x10, 3, 0x32, 2, 0x08, 3 };
 	FileEntry *f = file_entry__unpack(NULL, sizeof(entry), entry);
 	char *text;
 
 	ck_assert_ptr_nonnull(f);
 	text = to_text(&f->base);
 	ck_assert_str_eq(text, "{\"type\":\"EVENTFD\",\"id\":3,\"unknown_fields\":"
-			       "[{\"tag\":7,\"wire_type\":2,\"hex\":\"020803\"}]}");
+			       "[{\"tag\":6,\"wire_type\":2,\"hex\":\"020803\"}]}");
 	free(text);
 	file_entry__free_unpacked(f, NULL);
 }

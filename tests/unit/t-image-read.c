@@ -615,8 +615,8 @@ END_TEST
 
 START_TEST(kinds_of_files_that_are_unknown_survive)
 {
-	/* A file_entry of CRIU's with an eventfd (field 7) that we know nothing of. */
-	static const uint8_t entry[] = { 0x08, 6, 0x10, 3, 0x3a, 2, 0x08, 3 };
+	/* A file_entry of CRIU's with an eventfd (field 6) that we know nothing of. */
+	static const uint8_t entry[] = { 0x08, 6, 0x10, 3, 0x32, 2, 0x08, 3 };
 	struct ck_err err = CK_ERR_INIT;
 	uint8_t file[12 + sizeof(entry)], packed[sizeof(entry)];
 	uint32_t word[3] = { htole32(0x54564319), htole32(0x56303138), htole32(sizeof(entry)) };
@@ -631,7 +631,7 @@ START_TEST(kinds_of_files_that_are_unknown_survive)
 	ck_assert_int_eq(image_read_one(img, IMAGE_FILES, 0, &m, &err), 0);
 	ck_assert_int_eq(((FileEntry *)m)->type, FD_TYPES__EVENTFD);
 	ck_assert_uint_eq(m->n_unknown_fields, 1);
-	ck_assert_uint_eq(m->unknown_fields[0].tag, 7);
+	ck_assert_uint_eq(m->unknown_fields[0].tag, 6);
 	ck_assert_uint_eq(protobuf_c_message_pack(m, packed), sizeof(entry));
 	ck_assert_mem_eq(packed, entry, sizeof(entry));
 	protobuf_c_message_free_unpacked(m, NULL);
