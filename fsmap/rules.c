@@ -461,6 +461,6 @@ const struct rule fsmap_rules[] = {
 	{ "fs.file.changed", "a file has changed", changed_rule },
 	{ "fs.file.appended", "a log has changed since", appended_rule },
 	{ "fs.file.doubt", "a file may have changed", doubt_rule },
-	{ "fs.unseen", "paths are seen on the host only", unseen_rule },
+	{ "fs.unseen", "the job's paths are as they were", unseen_rule },
 	{ NULL, NULL, NULL },
 };

@@ -88,7 +88,8 @@ static void first_line(FILE *out, const struct finding *f, const char *as)
 	if (f->status == FINDING_OK || f->status == FINDING_NA)
 		fprintf(out, "%s  [%s]", as, f->rule);
 	else
-		fprintf(out, "%s  %s [%s]", as, r ? r->title : "", f->rule);
+		fprintf(out, "%s  %s%s [%s]", as, f->status == FINDING_DEFERRED ? "whether " : "",
+			r ? r->title : "", f->rule);
 	if (f->subject) {
 		fputs(": ", out);
 		put(out, f->subject);
