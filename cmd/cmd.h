@@ -125,6 +125,8 @@ int cmd_run(int argc, char **argv);
 /* ---- cmd/main.c, cmd/help.c: what is said to the user ---- */
 extern int cmd_verbose; /* how many -v */
 
+/* Names of files and tasks may hold what a terminal obeys: replaces it in place; returns line. */
+char *cmd_safe(char *line);
 /* Prints "ckpt SUB: what: errno (where); hint" once and returns the exit status of err->kind. */
 int cmd_fail(const char *sub, const struct ck_err *err);
 /* Prints a usage error and returns CMD_EXIT_USAGE; sub may be NULL. */

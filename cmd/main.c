@@ -8,6 +8,14 @@
 
 int cmd_verbose;
 
+char *cmd_safe(char *line)
+{
+	for (unsigned char *p = (unsigned char *)line; *p; p++)
+		if (*p < 0x20 || *p == 0x7f || (*p == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0))
+			*p = '?';
+	return line;
+}
+
 int cmd_fail(const char *sub, const struct ck_err *err)
 {
 	static const int status[] = {
@@ -21,6 +29,7 @@ int cmd_fail(const char *sub, const struct ck_err *err)
 	char line[1200];
 
 	ck_err_format(err, line, sizeof(line));
+	cmd_safe(line);
 	if (cmd_verbose)
 		fprintf(stderr, "ckpt %s: %s [%s:%d]\n", sub, line, err->file, err->line);
 	else

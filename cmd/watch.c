@@ -85,7 +85,7 @@ void cmd_watch_say(struct cmd_watch *w, const char *fmt, ...)
 	va_end(ap);
 	if (m < 0)
 		return;
-	n = (int)strlen(line);
+	n = (int)strlen(cmd_safe(line));
 	line[n++] = '\n';
 	write_now(STDERR_FILENO, line, (size_t)n);
 }
@@ -96,11 +96,19 @@ void cmd_watch_add(struct json_object *fields, const char *key, uint64_t v)
 	json_object_object_add(fields, key, json_object_new_uint64(v));
 }
 
+static const char *line_of(struct json_object *o)
+{
+	return json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN |
+							 JSON_C_TO_STRING_NOSLASHESCAPE);
+}
+
 void cmd_watch_event(struct cmd_watch *w, const char *name, struct json_object *fields)
 {
 	CK_AUTO(json) struct json_object *more = fields;
 	CK_AUTO(json) struct json_object *o = NULL;
-	char line[PIPE_BUF];
+	static const char *const texts[] = { "hint", "where", "text", "error" };
+	char line[PIPE_BUF + 1];
+	const char *text;
 	int n;
 
 	if (w->status_fd < 0)
@@ -116,10 +124,15 @@ void cmd_watch_event(struct cmd_watch *w, const char *name, struct json_object *
 			json_object_object_add(o, key, json_object_get(v));
 		}
 	}
-	n = snprintf(line, sizeof(line), "%s\n",
-		     json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN |
-							       JSON_C_TO_STRING_NOSLASHESCAPE));
-	if (n > 0 && (size_t)n < sizeof(line))
+	text = line_of(o);
+	/* Texts that are too long for a pipe to take at once, names full of escapes: better without
+	 * them than not at all. */
+	for (size_t i = 0; i < CK_ARRAY_SIZE(texts) && strlen(text) >= PIPE_BUF; i++) {
+		json_object_object_del(o, texts[i]);
+		text = line_of(o);
+	}
+	n = snprintf(line, sizeof(line), "%s\n", text);
+	if (n > 0 && n <= PIPE_BUF)
 		write_now(w->status_fd, line, (size_t)n);
 }
 

@@ -208,6 +208,12 @@ static int inject(struct engine_dump *d, struct ck_err *err)
 	return engine_inject(d, err);
 }
 
+static int ask(struct engine_dump *d, struct ck_err *err)
+{
+	stage(d, "ask");
+	return res_look(d, err);
+}
+
 /* What the terminals still hold is asked for between the two; without it the image is whole. */
 static void let_go(struct engine_dump *d)
 {
@@ -228,7 +234,7 @@ static int stop_and_look(struct engine_dump *d, struct ck_err *err)
 	if (r == 0)
 		r = inject(d, err);
 	if (r == 0)
-		r = res_look(d, err);
+		r = ask(d, err);
 	if (r < 0)
 		release(d, NULL);
 	return r;

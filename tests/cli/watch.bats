@@ -66,9 +66,9 @@ check_status() { # FILE STAGES
 
 @test "a dump tells its stages, and what it cost" {
 	cd "$BATS_FILE_TMPDIR"
-	check_status dump.status "open freeze look inject write commit let-go sums"
+	check_status dump.status "open freeze look inject ask write commit let-go sums"
 	[[ "$(tail -1 dump.status)" =~ '"tasks":2,"threads":3,' ]]
-	for s in open freeze look inject write commit let-go sums; do
+	for s in open freeze look inject ask write commit let-go sums; do
 		grep -qE "^ckpt dump: +[0-9.]+ ms  $s$" dump.err
 	done
 	grep -qE "^ckpt dump: $IMG: tasks: 2, threads: 3, pages: [0-9]+ \([0-9.]+ MiB\); the job stood still for " dump.err
@@ -79,7 +79,7 @@ check_status() { # FILE STAGES
 	run "$CKPT" dump -t "$(cat q.pid)" --image snap --leave-running --status-fd 4 4>status
 	[ "$status" -eq 0 ]
 	[ -z "$output" ]
-	check_status status "open freeze look inject write eject thaw commit sums"
+	check_status status "open freeze look inject ask write eject thaw commit sums"
 }
 
 @test "a restore tells its stages, the pid, and the job's end" {
@@ -106,6 +106,16 @@ check_status() { # FILE STAGES
 	run -66 --separate-stderr "$CKPT" restore --image none --status-fd 4 4>status
 	check_status status "verify"
 	[[ "$(tail -1 status)" =~ '"status":66}' ]]
+}
+
+@test "no name commands the terminal, and none is too long for a line" {
+	evil=$(printf '\033%.0s' {1..220})
+	run -66 --separate-stderr "$CKPT" dump -t 4194303 --image "snap$evil" --status-fd 4 4>status
+	[[ ! "$stderr" =~ $'\033' ]]
+	run ! --separate-stderr "$CKPT" dump -t 4194303 --image "$evil/$evil/$evil" --status-fd 4 4>status
+	[[ ! "$stderr" =~ $'\033' ]]
+	check_status status "open"
+	[[ "$(tail -1 status)" =~ '"status":' ]]
 }
 
 @test "a status descriptor must be one" {
