@@ -220,6 +220,7 @@ static void let_go(struct engine_dump *d)
 	stage(d, "let-go");
 	engine_doom(d);
 	(void)res_pty_drain(d, NULL);
+	res_abort(d);
 	engine_kill(d);
 }
 

@@ -239,6 +239,8 @@ int res_look(struct engine_dump *d, struct ck_err *err);
 int res_dump(struct engine_dump *d, struct ck_err *err);
 /* After the commit, when the job can't run any more: what is read from it with loss. */
 int res_pty_drain(struct engine_dump *d, struct ck_err *err);
+/* The image is whole and the job about to be killed: its addresses are to be free at once. */
+void res_abort(struct engine_dump *d);
 void res_dump_done(struct engine_dump *d);
 
 #endif

@@ -44,6 +44,8 @@ static bool is_complete(const FileEntry *fe)
 		return fe->fifo && fe->fifo->id == fe->id;
 	case FD_TYPES__TTY:
 		return fe->tty && fe->tty->id == fe->id;
+	case FD_TYPES__INETSK:
+		return fe->isk && fe->isk->id == fe->id;
 	case FD_TYPES__UNIXSK:
 		return fe->usk && fe->usk->id == fe->id;
 	case FD_TYPES__EVENTFD:

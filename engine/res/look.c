@@ -233,5 +233,7 @@ int res_look(struct engine_dump *d, struct ck_err *err)
 		r = res_pipes_settle(d, err);
 	if (r == 0)
 		r = res_unix_settle(d, err);
+	if (r == 0)
+		r = res_inet_settle(d, err);
 	return r < 0 ? r : res_locks_look(d, err);
 }

@@ -143,6 +143,7 @@ void res_restore_done(struct engine_restore *r)
 	res_rpipes_done(r);
 	res_rptys_done(r);
 	res_runix_done(r);
+	res_rinet_done(r);
 	image_entries_done(&res->files);
 	image_entries_done(&res->remaps);
 	image_entries_done(&res->locks);

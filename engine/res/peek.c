@@ -442,6 +442,10 @@ int res_sock_peek(struct engine_dump *d, struct res_sock *s, struct ck_err *err)
 		return ck_fail(err, CK_ERR_SYS, fd, "cannot borrow a socket");
 	if (s->type == SOCK_STREAM)
 		return peek_stream(d, s, fd, err);
+	/* Reading would take it away. */
+	if (s->family != AF_UNIX && poll(&p, 1, 0) > 0 && (p.revents & POLLERR))
+		return ck_fail(err, CK_ERR_BUSY, -EAGAIN,
+			       "cannot dump a socket for which an error waits");
 	if (poll(&p, 1, 0) < 0 || !(p.revents & POLLIN) ||
 	    (s->type == SOCK_SEQPACKET && s->state != SOCK_ESTABLISHED))
 		return 0;

@@ -24,6 +24,7 @@ struct res_rfile;
 struct res_carried;
 struct res_sock;
 struct res_runix;
+struct res_rinet;
 
 /* One kind of kernel object: a row of res_types. Functions that a kind does not need are NULL. */
 struct res_type {
@@ -74,6 +75,7 @@ extern const struct res_type res_type_timerfd;  /* timerfd.c */
 extern const struct res_type res_type_signalfd; /* signalfd.c */
 extern const struct res_type res_type_socket;   /* sock.c: until the family is known */
 extern const struct res_type res_type_unix;     /* unix.c */
+extern const struct res_type res_type_inet;     /* inet.c */
 extern const struct res_type res_type_other;    /* other.c */
 
 /* Bits of the kernel's f_flags as /proc and images carry them: x86-64's O_LARGEFILE, which libc
@@ -236,6 +238,7 @@ int res_peek(struct engine_dump *d, struct ck_err *err);
 void res_peek_done(struct res_dump *res);
 /* unix.c, inet.c: after all files were looked at, those in messages too. */
 int res_unix_settle(struct engine_dump *d, struct ck_err *err);
+int res_inet_settle(struct engine_dump *d, struct ck_err *err);
 void res_socks_done(struct res_dump *res);
 
 /* maps.c and fs.c: mapped files and the exe; cwd, root and umask. */
@@ -322,6 +325,8 @@ struct res_restore {
 	size_t n_ptys;
 	struct res_runix *unix_socks; /* unix-open.c: all of them, ino ascends; or NULL */
 	size_t n_unix;
+	struct res_rinet *inet_socks; /* inet-open.c, likewise */
+	size_t n_inet;
 	int base;
 	size_t n_slots;
 };
@@ -376,8 +381,9 @@ int res_rpipe_get(struct engine_restore *r, uint32_t id, bool fifo, struct res_r
 int res_rpipe_fill(struct engine_restore *r, struct res_rpipe *p, int fd, struct ck_err *err);
 void res_rpipes_done(struct engine_restore *r);
 
-/* unix-open.c */
+/* unix-open.c, inet-open.c */
 void res_runix_done(struct engine_restore *r);
+void res_rinet_done(struct engine_restore *r);
 
 /* pty.c */
 void res_rptys_done(struct engine_restore *r);

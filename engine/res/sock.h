@@ -85,9 +85,6 @@ struct sock_diag {
  * all of them, into d->res. */
 int res_sock_diag_unix(struct engine_dump *d, uint32_t ino, const struct sock_diag **ret,
 		       struct ck_err *err);
-/* The TCP or UDP socket that has these ends: 1 and *ret (no arrays), or 0 if there is none. */
-int res_sock_diag_inet(int protocol, const struct sock_addr *local, const struct sock_addr *remote,
-		       struct sock_diag *ret, struct ck_err *err);
 void res_sock_diag_done(struct res_dump *res);
 
 /* ---- dump ---- */
@@ -104,9 +101,10 @@ struct res_sock {
 	int family, type, protocol;
 	struct sock_addr name, peer_name;
 	uint32_t ino, state, shutdown, backlog;
-	uint32_t peer;    /* ino, 0 if none */
-	uint32_t pending; /* place among those that wait to be accepted, from 1 */
-	bool orphan;      /* connected to what is gone */
+	uint32_t peer;           /* ino, 0 if none */
+	uint32_t waiting, found; /* connections that wait to be accepted: all, and the job's */
+	uint32_t pending;        /* place among those that wait to be accepted, from 1 */
+	bool orphan;             /* connected to what is gone */
 	bool accepted;
 	bool deleted;     /* its path leads elsewhere */
 	struct stat file; /* of the path, unless deleted */
@@ -121,10 +119,9 @@ struct res_sock *res_sock_by_ino(const struct engine_dump *d, int family, uint32
 /* "task 812 (dbus-daemon)" of a process that has the socket, or "nobody that we may see". */
 void res_sock_holder(uint32_t ino, char *buf, size_t size);
 
-/* unix.c, inet.c, netlink.c: called by the socket row once the family is known. */
+/* unix.c, inet.c: called by the socket row once the family is known. */
 int res_sock_unix_look(struct engine_dump *d, struct res_file *f, int fd, struct ck_err *err);
 int res_sock_inet_look(struct engine_dump *d, struct res_file *f, int fd, struct ck_err *err);
-int res_sock_netlink_look(struct engine_dump *d, struct res_file *f, int fd, struct ck_err *err);
 
 /* peek.c: reads the queue without consuming, into s->q. */
 int res_sock_peek(struct engine_dump *d, struct res_sock *s, struct ck_err *err);
@@ -138,6 +135,18 @@ int res_sock_unix_load(struct engine_restore *r, struct res_rfile *f, struct ck_
 int res_sock_unix_open(struct engine_restore *r, struct res_rfile *f, int *ret_fd,
 		       struct ck_err *err);
 int res_sock_unix_finish(struct engine_restore *r, struct ck_err *err);
+
+/* inet-open.c */
+int res_sock_inet_load(struct engine_restore *r, struct res_rfile *f, struct ck_err *err);
+int res_sock_inet_open(struct engine_restore *r, struct res_rfile *f, int *ret_fd,
+		       struct ck_err *err);
+int res_sock_inet_finish(struct engine_restore *r, struct ck_err *err);
+
+/* inet.c: address and port are the same, whatever the families; and: it is every address. */
+bool res_sock_same_end(const struct sock_addr *a, const struct sock_addr *b);
+bool res_sock_is_any(const struct sock_addr *a);
+extern const struct sock_opt res_sock_tcp_opts[], res_sock_ip_opts[], res_sock_ip6_opts[];
+extern const size_t res_sock_n_tcp_opts, res_sock_n_ip_opts, res_sock_n_ip6_opts;
 
 /* queue.c: calls fn for each packet of the socket's queue, in order; data is of length p->length.
  */

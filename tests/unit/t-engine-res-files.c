@@ -273,7 +273,7 @@ END_TEST
 static int refused_kind;
 
 enum {
-	R_TCP,
+	R_NETLINK,
 	R_INOTIFY,
 	R_PIDFD,
 	R_LEASE,
@@ -285,7 +285,7 @@ enum {
 	N_REFUSED,
 };
 static const char *const refused_text[N_REFUSED] = {
-	"a TCP socket (socket:[",
+	"a netlink socket (socket:[",
 	"an inotify instance",
 	"a pidfd",
 	"a lease on a file",
@@ -316,8 +316,8 @@ static void open_of_child(bool dead)
 static void refused_make(int task)
 {
 	(void)task;
-	if (refused_kind == R_TCP)
-		JOB_CHECK(socket(AF_INET, SOCK_STREAM, 0) == 3);
+	if (refused_kind == R_NETLINK)
+		JOB_CHECK(socket(AF_NETLINK, SOCK_RAW, 0) == 3);
 	else if (refused_kind == R_INOTIFY)
 		JOB_CHECK(inotify_init1(0) == 3);
 	else if (refused_kind == R_PIDFD)
