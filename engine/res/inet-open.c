@@ -9,6 +9,7 @@
  * connection between the same two up to a second later: that is waited for.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/tcp.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -19,6 +20,10 @@
 #include "base/auto.h"
 #include "base/fd.h"
 #include "engine/res/sock.h"
+
+#ifndef IP_LOCAL_PORT_RANGE
+#define IP_LOCAL_PORT_RANGE 51
+#endif
 
 enum {
 	TRIES = 60, /* of TRY_NS */
@@ -217,14 +222,63 @@ static int accept_from(int listening, const struct sock_addr *from, struct ck_er
 	return ck_fail(err, CK_ERR_SYS, -ETIMEDOUT, "a connection does not arrive");
 }
 
+/* Does the kernel give this port out by itself? */
+static bool is_given_out(uint32_t port)
+{
+	CK_AUTO(free) char *text = NULL;
+	unsigned long low, high;
+	char *end;
+
+	if (ck_read_file_at(AT_FDCWD, "/proc/sys/net/ipv4/ip_local_port_range", 64, &text, NULL) <
+	    0)
+		return false;
+	low = strtoul(text, &end, 10);
+	high = strtoul(end, NULL, 10);
+	return port >= low && port <= high && port > 0;
+}
+
+/*
+ * Connects from the old port without bind(), which refuses it for a minute if the job was killed
+ * while it was let run. COMPAT(v6.3): IP_LOCAL_PORT_RANGE; and the port must be of the range that
+ * the kernel gives out. False: to be done by bind().
+ */
+static bool connect_unbound(struct res_rinet *s)
+{
+	CK_AUTO(fd) int fd = new_socket(s->e, NULL);
+	uint32_t range = s->e->src_port << 16 | s->e->src_port, none = 0;
+	struct sock_addr a = s->src;
+	int on = 1, off = 0;
+
+	a.in.sin_port = 0;
+	if (fd < 0 || !is_given_out(s->e->src_port) ||
+	    setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof(on)) < 0 ||
+	    setsockopt(fd, IPPROTO_IP, IP_LOCAL_PORT_RANGE, &range, sizeof(range)) < 0 ||
+	    bind(fd, &a.sa, a.len) < 0 || connect_to(fd, &s->dst, NULL) < 0 ||
+	    res_sock_name(fd, &a) < 0 || !res_sock_same_end(&a, &s->src) ||
+	    setsockopt(fd, IPPROTO_IP, IP_LOCAL_PORT_RANGE, &none, sizeof(none)) < 0 ||
+	    setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &off, sizeof(off)) < 0)
+		return false;
+	s->fd = ck_take_fd(&fd);
+	s->made = true;
+	return true;
+}
+
+static int make_client(struct res_rinet *s, struct ck_err *err)
+{
+	int r;
+
+	if (!s->made && connect_unbound(s))
+		return 0;
+	r = make_alone(s, err);
+	return r < 0 ? r : connect_to(s->fd, &s->dst, err);
+}
+
 /* s was accepted by the socket at listening; its client connects. */
 static int connect_pair(int listening, struct res_rinet *s, struct ck_err *err)
 {
 	struct res_rinet *client = s->peer;
-	int r = make_alone(client, err);
+	int r = make_client(client, err);
 
-	if (r == 0)
-		r = connect_to(client->fd, &client->dst, err);
 	if (r < 0)
 		return r;
 	r = s->fd = accept_from(listening, &client->src, err);
@@ -273,9 +327,7 @@ static int connect_pending(struct engine_restore *r, const struct res_rinet *to,
 		if (!next)
 			return 0;
 		last = next->e->pending;
-		ret = make_alone(next, err);
-		if (ret == 0)
-			ret = connect_to(next->fd, &next->dst, err);
+		ret = make_client(next, err);
 		if (ret < 0)
 			return ret;
 	}
@@ -333,11 +385,12 @@ static int make_all(struct engine_restore *r, struct ck_err *err)
 	for (size_t i = 0; i < res->n_inet && ret == 0; i++)
 		if (res->inet_socks[i].e->state == SOCK_LISTENING)
 			ret = make_listening(r, &res->inet_socks[i], err);
-	for (size_t i = 0; i < res->n_inet && ret == 0; i++) {
-		struct res_rinet *s = &res->inet_socks[i];
+	/* Who listens is likelier to have been the one that may use its address again. */
+	for (size_t i = 0; i < 2 * res->n_inet && ret == 0; i++) {
+		struct res_rinet *s = &res->inet_socks[i % res->n_inet];
 
-		/* of a pair, the one that is not bound otherwise; either if both are free */
-		if (is_tcp(s->e) && s->peer && !s->e->pending && !s->made)
+		if (is_tcp(s->e) && s->peer && !s->e->pending && !s->made &&
+		    (s->e->opts->reuseaddr || i >= res->n_inet))
 			ret = stand_in(s, err);
 	}
 	for (size_t i = 0; i < res->n_inet && ret == 0; i++)
