@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /* res_load() on images that say what can't be: each must be refused, by name, before anything is
  * done. */
+#include <netinet/in.h>
 #include <sys/file.h>
+#include <sys/socket.h>
 
 #include "image/fdinfo.pb-c.h"
 #include "image/file-lock.pb-c.h"
@@ -76,6 +78,47 @@ static void spec_epoll(struct spec *s, uint32_t target)
 	s->fe[2].pipe = NULL;
 	s->fe[2].type = s->fd[1].type = FD_TYPES__EVENTPOLL;
 	s->fe[2].epfd = &e;
+}
+
+/* A socket instead of the pipe's end; for the test to spoil. */
+static UnixSkEntry *spec_unix(struct spec *s)
+{
+	static UnixSkEntry e;
+	static SkOptsEntry o;
+
+	unix_sk_entry__init(&e);
+	sk_opts_entry__init(&o);
+	e.id = 3;
+	e.ino = 500;
+	e.type = SOCK_STREAM;
+	e.state = 7;
+	e.fown = &s->fown;
+	e.opts = &o;
+	s->fe[2].pipe = NULL;
+	s->fe[2].type = s->fd[1].type = FD_TYPES__UNIXSK;
+	s->fe[2].usk = &e;
+	return &e;
+}
+
+static InetSkEntry *spec_inet(struct spec *s)
+{
+	static InetSkEntry e;
+	static SkOptsEntry o;
+
+	inet_sk_entry__init(&e);
+	sk_opts_entry__init(&o);
+	e.id = 3;
+	e.ino = 500;
+	e.family = AF_INET;
+	e.type = SOCK_STREAM;
+	e.proto = IPPROTO_TCP;
+	e.state = 7;
+	e.fown = &s->fown;
+	e.opts = &o;
+	s->fe[2].pipe = NULL;
+	s->fe[2].type = s->fd[1].type = FD_TYPES__INETSK;
+	s->fe[2].isk = &e;
+	return &e;
 }
 
 static void spec_timerfd(struct spec *s)
@@ -268,6 +311,17 @@ CASE(cwd_unknown, "file 1000 is not", s->fs.cwd_id = 1000);
 CASE(cwd_pipe, "has no path", s->fs.cwd_id = 3);
 CASE(root_unknown, "file 0 is not", s->fs.root_id = 0);
 CASE(umask, "umask", s->fs.has_umask = true; s->fs.umask = 01000);
+CASE(unix_type, "of type 77", spec_unix(s)->type = 77);
+CASE(unix_state, "in state 3", spec_unix(s)->state = 3);
+CASE(unix_name, "name of a Unix socket makes no sense",
+     spec_unix(s)->name = ((ProtobufCBinaryData){ 109, (uint8_t *)calloc(1, 109) }));
+CASE(unix_listen, "name of a Unix socket makes no sense", spec_unix(s)->state = 10);
+CASE(unix_option, "option of a socket", spec_unix(s)->opts->so_sndbuf = UINT32_MAX);
+CASE(inet_family, "type 1, protocol 6", spec_inet(s)->family = AF_UNIX);
+CASE(inet_state, "state of an IP socket", spec_inet(s)->state = 13);
+CASE(inet_peer, "leads out of the job", spec_inet(s)->state = 1);
+CASE(inet_address, "address of an IP socket", static uint32_t word; InetSkEntry *e = spec_inet(s);
+     e->n_src_addr = 1; e->src_addr = &word; e->src_port = 65536);
 CASE(epoll_target, "once fd 8, that no task", spec_epoll(s, 50));
 CASE(epoll_target_closed, "once fd 8, that no task", spec_epoll(s, 5); s->n_fds = 3);
 CASE(timerfd_time, "no valid time", spec_timerfd(s));
@@ -301,18 +355,62 @@ static const struct {
 	void (*change)(struct spec *s);
 	const char *what;
 } bad[] = {
-	ROW(file_zero),         ROW(file_twice),    ROW(file_other_id),   ROW(file_no_message),
-	ROW(file_unknown_type), ROW(path_relative), ROW(path_empty),      ROW(offset),
-	ROW(external),          ROW(owner_signal),  ROW(owner_type),      ROW(owner_stranger),
-	ROW(no_fdinfo),         ROW(fd_unknown),    ROW(fd_type),         ROW(fd_twice),
-	ROW(fd_huge),           ROW(no_fs),         ROW(cwd_unknown),     ROW(cwd_pipe),
-	ROW(root_unknown),      ROW(umask),         ROW(epoll_target),    ROW(epoll_target_closed),
-	ROW(timerfd_time),      ROW(map_unknown),   ROW(map_huge),        ROW(map_pipe),
-	ROW(pipe_mode),         ROW(pipe_inherit),  ROW(pipe_data_twice), ROW(pipe_packets),
-	ROW(remap_unknown),     ROW(remap_pipe),    ROW(remap_twice),     ROW(remap_linked),
-	ROW(ghost_missing),     ROW(ghost_socket),  ROW(ghost_size),      ROW(ghost_no_size),
-	ROW(chunk_beyond),      ROW(chunk_wraps),   ROW(lock_kind),       ROW(lock_type),
-	ROW(lock_start),        ROW(lock_fd),       ROW(lock_pid),
+	ROW(file_zero),
+	ROW(file_twice),
+	ROW(file_other_id),
+	ROW(file_no_message),
+	ROW(file_unknown_type),
+	ROW(path_relative),
+	ROW(path_empty),
+	ROW(offset),
+	ROW(external),
+	ROW(owner_signal),
+	ROW(owner_type),
+	ROW(owner_stranger),
+	ROW(no_fdinfo),
+	ROW(fd_unknown),
+	ROW(fd_type),
+	ROW(fd_twice),
+	ROW(fd_huge),
+	ROW(no_fs),
+	ROW(cwd_unknown),
+	ROW(cwd_pipe),
+	ROW(root_unknown),
+	ROW(umask),
+	ROW(unix_type),
+	ROW(unix_state),
+	ROW(unix_name),
+	ROW(unix_listen),
+	ROW(unix_option),
+	ROW(inet_family),
+	ROW(inet_state),
+	ROW(inet_peer),
+	ROW(inet_address),
+	ROW(epoll_target),
+	ROW(epoll_target_closed),
+	ROW(timerfd_time),
+	ROW(map_unknown),
+	ROW(map_huge),
+	ROW(map_pipe),
+	ROW(pipe_mode),
+	ROW(pipe_inherit),
+	ROW(pipe_data_twice),
+	ROW(pipe_packets),
+	ROW(remap_unknown),
+	ROW(remap_pipe),
+	ROW(remap_twice),
+	ROW(remap_linked),
+	ROW(ghost_missing),
+	ROW(ghost_socket),
+	ROW(ghost_size),
+	ROW(ghost_no_size),
+	ROW(chunk_beyond),
+	ROW(chunk_wraps),
+	ROW(lock_kind),
+	ROW(lock_type),
+	ROW(lock_start),
+	ROW(lock_fd),
+	ROW(lock_pid),
 };
 
 START_TEST(refused)
