@@ -7,6 +7,7 @@
 #ifndef CK_ENGINE_DUMP_H
 #define CK_ENGINE_DUMP_H
 
+#include <fcntl.h>
 #include <stdbool.h>
 #include <sys/stat.h>
 #include <sys/user.h>
@@ -29,7 +30,11 @@ struct engine_fd {
 	struct proc_fdinfo info;
 	uint32_t id;  /* of its open file description in files.img; 0 until assigned */
 	bool unclear; /* may have its description in common with another one: to be tagged */
-	int sig, tag; /* if unclear: its F_GETSIG, or -errno; a tag to put or that was read */
+	/* Who gets which signal from it, as the blob was told; its F_GETSIG, or -errno. */
+	int sig;
+	struct f_owner_ex owner; /* as the task numbers processes; pid 0: nobody */
+	uid_t owner_uids[2];
+	int tag; /* if unclear: to put, or that was read */
 };
 
 /* What only the thread itself can see; filled by the blob (engine/inject.c). */

@@ -343,14 +343,48 @@ static void fill_process(const struct engine_dump *d, const struct engine_task *
 	p->mark = (uint32_t)in->mark;
 	p->orders.fds = in->area + in->fds_off;
 	p->orders.n_fds = (uint32_t)in->n_fds;
+	p->orders.n_all = (uint32_t)in->n_all;
 	p->orders.scratch = in->scratch_off ? in->area + in->scratch_off : 0;
+}
+
+static bool is_asked(const struct engine_fd *fd)
+{
+	return fd->unclear || !(fd->info.flags & O_PATH);
 }
 
 static void fill_fds(const struct engine_task *t, struct parasite_fd *f)
 {
-	for (size_t i = 0; i < t->n_fds; i++)
-		if (t->fds[i].unclear)
-			*f++ = (struct parasite_fd){ .fd = t->fds[i].fd };
+	for (int unclear = 1; unclear >= 0; unclear--)
+		for (size_t i = 0; i < t->n_fds; i++)
+			if (is_asked(&t->fds[i]) && t->fds[i].unclear == (unclear == 1))
+				*f++ = (struct parasite_fd){ .fd = t->fds[i].fd };
+}
+
+/* The answers, in the same order. */
+static int read_fds(struct engine_task *t, struct ck_err *err)
+{
+	const struct engine_inject *in = t->inject;
+	size_t size = in->n_all * sizeof(struct parasite_fd);
+	CK_AUTO(free) struct parasite_fd *table = malloc(size + 1);
+	const struct parasite_fd *f = table;
+
+	if (!table)
+		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot read the blob's answers");
+	if (ck_pread_full(t->memfd, table, size, (off_t)(in->area + in->fds_off)) != (ssize_t)size)
+		return ck_fail(err, CK_ERR_SYS, -EIO, "cannot read the blob's answers");
+	for (int unclear = 1; unclear >= 0; unclear--)
+		for (size_t i = 0; i < t->n_fds; i++) {
+			struct engine_fd *fd = &t->fds[i];
+
+			if (!is_asked(fd) || fd->unclear != (unclear == 1))
+				continue;
+			fd->sig = f->was;
+			fd->owner = (struct f_owner_ex){ f->owner_type, f->owner_pid };
+			fd->owner_uids[0] = f->owner_uids[0];
+			fd->owner_uids[1] = f->owner_uids[1];
+			f++;
+		}
+	return 0;
 }
 
 static int fill_area(struct engine_dump *d, struct engine_task *t, struct ck_err *err)
@@ -463,7 +497,7 @@ static int read_answers(struct engine_task *t, struct ck_err *err)
 	}
 	if (refine_ending_signals(t) < 0)
 		return ck_fail(err, CK_ERR_SYS, -EIO, "cannot write into the blob's area");
-	return 0;
+	return read_fds(t, err);
 }
 
 /* Code, process, slots, descriptors; and, for tasks with shared memory, room for lists of pages. */
@@ -471,14 +505,16 @@ static void lay_out(const struct engine_task *t, struct engine_inject *in)
 {
 	bool shared = false;
 
-	for (size_t i = 0; i < t->n_fds; i++)
+	for (size_t i = 0; i < t->n_fds; i++) {
 		in->n_fds += t->fds[i].unclear;
+		in->n_all += is_asked(&t->fds[i]);
+	}
 	for (size_t i = 0; i < t->maps.n; i++)
 		shared = shared || (engine_map_status(&t->maps.m[i]) & IMAGE_VMA_ANON_SHARED);
 	in->process_off = page_up(blob_size());
 	in->slots_off = page_up(in->process_off + sizeof(struct parasite_process));
 	in->fds_off = in->slots_off + t->n_threads * sizeof(struct parasite_slot);
-	in->filled_len = page_up(in->fds_off + in->n_fds * sizeof(struct parasite_fd));
+	in->filled_len = page_up(in->fds_off + in->n_all * sizeof(struct parasite_fd));
 	in->area_len = in->filled_len;
 	if (shared) {
 		in->scratch_off = in->area_len;

@@ -17,7 +17,9 @@ struct engine_inject {
 	size_t process_off, slots_off, fds_off, scratch_off;
 	int mark; /* signal by which the blob tells that it is about to make the marker call, or 0
 		   */
-	size_t n_fds; /* descriptors at fds_off: those of the task that are unclear, in its order */
+	/* descriptors at fds_off, in the task's order: first those that are unclear, then the
+	 * others (but for O_PATH, which have no signals) */
+	size_t n_fds, n_all;
 };
 
 /* Runs a thread until the entry stop of the marker call. All its signals are blocked. */

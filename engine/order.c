@@ -73,16 +73,8 @@ static int table_in(const struct engine_task *t, struct parasite_fd *table, stru
 
 int engine_tags_begin(struct engine_task *t, struct ck_err *err)
 {
-	CK_AUTO(free) struct parasite_fd *table = calloc(t->inject->n_fds, sizeof(*table));
 	uint32_t tagged = 1;
-	int r = table ? table_in(t, table, err)
-		      : ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot tag descriptors");
 
-	for (size_t i = 0, k = 0; r == 0 && i < t->n_fds; i++)
-		if (t->fds[i].unclear)
-			t->fds[i].sig = table[k++].was;
-	if (r < 0)
-		return r;
 	return write_at(t, &tagged, sizeof(tagged),
 			orders_at(t) + (off_t)offsetof(struct parasite_orders, tagged), err);
 }

@@ -22,6 +22,8 @@
 #define SHM_RDONLY 010000
 #define F_SETSIG 10
 #define F_GETSIG 11
+#define F_GETOWN_EX 16
+#define F_GETOWNER_UIDS 17
 #define MADV_WILLNEED 3
 #define EINVAL 22
 #define SOL_SOCKET 1
@@ -113,18 +115,27 @@ static void note_order(struct parasite_orders *o, long r)
 		o->error = (int32_t)r;
 }
 
-static void read_signals(struct parasite_orders *o, int tagged)
+static void read_signals(struct parasite_orders *o)
 {
 	struct parasite_fd *f = (struct parasite_fd *)o->fds;
 
 	for (uint32_t i = 0; i < o->n_fds; i++) {
-		int32_t sig = (int32_t)pie_syscall3(__NR_fcntl, f[i].fd, F_GETSIG, 0);
+		f[i].is = (int32_t)pie_syscall3(__NR_fcntl, f[i].fd, F_GETSIG, 0);
+		note_order(o, f[i].is);
+	}
+}
 
-		if (tagged)
-			f[i].is = sig;
-		else
-			f[i].was = sig;
-		note_order(o, sig);
+/* Who gets which signal from each, before any tag. */
+static void ask_fds(struct parasite_orders *o)
+{
+	struct parasite_fd *f = (struct parasite_fd *)o->fds;
+
+	for (uint32_t i = 0; i < o->n_all; i++) {
+		f[i].was = (int32_t)pie_syscall3(__NR_fcntl, f[i].fd, F_GETSIG, 0);
+		if (f[i].was >= 0)
+			pie_syscall3(__NR_fcntl, f[i].fd, F_GETOWN_EX, &f[i].owner_type);
+		if (f[i].owner_pid)
+			pie_syscall3(__NR_fcntl, f[i].fd, F_GETOWNER_UIDS, f[i].owner_uids);
 	}
 }
 
@@ -200,7 +211,7 @@ static void obey(struct parasite_orders *o)
 	if (order == PARASITE_TAG || order == PARASITE_UNTAG)
 		set_signals(o, order == PARASITE_TAG);
 	else if (order == PARASITE_READ)
-		read_signals(o, 1);
+		read_signals(o);
 	else if (order == PARASITE_RESIDENT)
 		find_resident(o);
 	else if (order == PARASITE_FETCH)
@@ -230,7 +241,7 @@ static void ask_process(struct parasite_process *p)
 	note(p, __NR_clock_gettime,
 	     pie_syscall2(__NR_clock_gettime, CLOCK_BOOTTIME, &p->boottime_sec));
 	ask_timers(p);
-	read_signals(&p->orders, 0);
+	ask_fds(&p->orders);
 	p->shm = pie_syscall3(__NR_shmat, p->shmid, 0, SHM_RDONLY);
 	note(p, __NR_shmat, p->shm);
 }

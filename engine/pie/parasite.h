@@ -48,12 +48,15 @@ enum parasite_order {
 	PARASITE_FETCH,        /* have the swapped pages of a range read: MADV_WILLNEED */
 };
 
-/* A descriptor that may have its description in common with another one. */
+/* A descriptor of the task. Those that may be tagged come first. */
 struct parasite_fd {
 	int32_t fd;  /* in */
 	int32_t was; /* its signal before any tag, or -errno */
 	int32_t tag; /* in */
 	int32_t is;  /* its signal when it was read, or -errno */
+	int32_t owner_type,
+		owner_pid;      /* F_GETOWN_EX, as the task numbers processes; pid 0: nobody */
+	uint32_t owner_uids[2]; /* F_GETOWNER_UIDS: real and effective */
 };
 
 struct parasite_run {
@@ -71,12 +74,12 @@ struct parasite_orders {
 	uint32_t order;  /* enum parasite_order; cleared by the blob */
 	int32_t error;   /* -errno of the first call that failed */
 	uint32_t tagged; /* descriptors may bear tags: the way back takes them off */
-	uint32_t n_fds;
+	uint32_t n_fds;  /* that may be tagged */
+	uint32_t n_all, pad;
 	uint64_t fds;        /* address of struct parasite_fd */
 	uint64_t scratch;    /* address of struct parasite_scratch */
 	uint64_t start, end; /* PARASITE_RESIDENT moves start forward, to end if all was said */
-	uint32_t n_runs;
-	uint32_t pad;
+	uint64_t n_runs;
 };
 
 struct parasite_timer {

@@ -80,27 +80,12 @@ static unsigned int same_number_before(const struct proc_epoll *p, size_t i)
 	return n;
 }
 
-static const struct engine_fd *fd_of_task(const struct engine_task *t, int fd)
-{
-	size_t lo = 0, hi = t->n_fds;
-
-	while (lo < hi) {
-		size_t mid = (lo + hi) / 2;
-
-		if (t->fds[mid].fd < fd)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return lo < t->n_fds && t->fds[lo].fd == fd ? &t->fds[lo] : NULL;
-}
-
 /* The file behind item i, as the id of its entry. */
 static int find_target(const struct engine_dump *d, const struct res_file *f,
 		       const struct proc_epoll *p, size_t i, uint32_t *ret, struct ck_err *err)
 {
 	const struct proc_epoll_item *e = &p->item[i];
-	const struct engine_fd *likely = fd_of_task(f->task, e->fd);
+	const struct engine_fd *likely = res_fd_of(f->task, e->fd);
 	unsigned int nth = same_number_before(p, i);
 	int r = likely && looks_like(likely, e) ? is_target(likely, f, e, nth) : 0;
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Who gets signals from a file (F_SETOWN, F_SETSIG). It can't be seen from outside, only by a
- * descriptor of the very description; where that can't be had, the default is assumed unless
- * O_ASYNC says that signals are wanted. On restore F_SETSIG is set when the file is opened; the
- * owner must exist to be set, so that each owner does it in its own script.
+ * descriptor of the very description: the blob asks in the task itself. On restore F_SETSIG is set
+ * when the file is opened; the owner must exist to be set, so that each owner does it in its own
+ * script.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -19,72 +19,46 @@
 
 enum { MAX_SIGNAL = 64 };
 
-/* The number that the job knows its owner by, 0 if it is not of the job or can't be named early. */
-static pid_t owner_in_job(const struct engine_dump *d, const struct f_owner_ex *o)
+/* Is it a process of the job that can be named early? Other threads than the leader come to life
+ * only after files are in place. */
+static bool is_of_job(const struct engine_dump *d, const struct f_owner_ex *o)
 {
 	for (size_t i = 0; i < d->n_tasks; i++) {
 		const struct engine_task *t = d->tasks[i];
 
-		if (o->type == F_OWNER_PGRP && !t->zombie && t->stat.pgrp == o->pid)
-			return t->ns_pgid;
-		/* Other threads than the leader come to life only after files are in place. */
-		if (o->type != F_OWNER_PGRP && t->pid == o->pid)
-			return t->ns_pid;
+		if (o->type == F_OWNER_PGRP ? !t->zombie && t->ns_pgid == o->pid
+					    : t->ns_pid == o->pid)
+			return true;
 	}
-	return 0;
+	return false;
 }
 
-static int look_owner(struct engine_dump *d, struct res_file *f, int fd, struct ck_err *err)
+/* The blob has asked, before descriptors were tagged. */
+int res_fown_look(struct engine_dump *d, struct res_file *f, struct ck_err *err)
 {
-	struct f_owner_ex o = { .pid = 0 };
-	uid_t uids[2] = { 0, 0 };
-	int sig = fcntl(fd, F_GETSIG), r;
-	pid_t pid;
+	const struct engine_fd *fd = res_fd_of(f->task, f->fd);
+	int r;
 
-	if (sig < 0 || fcntl(fd, F_GETOWN_EX, &o) < 0)
-		return ck_fail_errno(err, "cannot read who gets signals from it");
-	f->fown.signum = (uint32_t)sig;
-	if (o.pid == 0)
+	if (!fd || (f->flags & O_PATH))
 		return 0;
-	pid = owner_in_job(d, &o);
-	if (pid == 0) {
+	if (fd->sig < 0)
+		return ck_fail(err, CK_ERR_SYS, fd->sig, "cannot read who gets signals from it");
+	f->fown.signum = (uint32_t)fd->sig;
+	if (fd->owner.pid == 0)
+		return 0;
+	if (!is_of_job(d, &fd->owner)) {
 		if (!(f->flags & O_ASYNC))
 			return 0;
 		r = ck_fail(err, CK_ERR_REFUSED, -EOPNOTSUPP,
 			    "cannot dump a descriptor whose signals go to %d",
-			    o.type == F_OWNER_PGRP ? -o.pid : o.pid);
+			    fd->owner.type == F_OWNER_PGRP ? -fd->owner.pid : fd->owner.pid);
 		return ck_err_hint(err, r, "only processes of the job can be kept as its owner");
 	}
-	if (fcntl(fd, GETOWNER_UIDS, uids) == 0) {
-		f->fown.uid = uids[0];
-		f->fown.euid = uids[1];
-	}
-	f->fown.pid_type = (uint32_t)o.type;
-	f->fown.pid = (uint32_t)pid;
+	f->fown.uid = fd->owner_uids[0];
+	f->fown.euid = fd->owner_uids[1];
+	f->fown.pid_type = (uint32_t)fd->owner.type;
+	f->fown.pid = (uint32_t)fd->owner.pid;
 	return 0;
-}
-
-int res_fown_look(struct engine_dump *d, struct res_file *f, struct ck_err *err)
-{
-	CK_AUTO(fd) int fd = -EBADF;
-	int r;
-
-	if (f->flags & O_PATH)
-		return 0;
-	fd = res_file_borrow(d, f);
-	if (fd >= 0)
-		return look_owner(d, f, fd, err);
-	for (size_t i = 0; i < f->task->n_fds; i++) {
-		const struct engine_fd *own = &f->task->fds[i];
-
-		/* Of these the blob has asked. */
-		if (own->fd == f->fd && own->unclear)
-			f->fown.signum = (uint32_t)own->sig;
-	}
-	if (!(f->flags & O_ASYNC))
-		return 0;
-	r = ck_fail(err, CK_ERR_PERM, fd, "cannot read who gets signals from it");
-	return ck_err_hint(err, r, "the system call pidfd_getfd is forbidden here");
 }
 
 /* ---- restore ---- */

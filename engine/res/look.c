@@ -116,6 +116,21 @@ int res_file_borrow(struct engine_dump *d, const struct res_file *f)
 
 enum { FDINFO_MAX = 64 << 20 }; /* bytes: an epoll instance has a line per file it watches */
 
+const struct engine_fd *res_fd_of(const struct engine_task *t, int fd)
+{
+	size_t lo = 0, hi = t->n_fds;
+
+	while (lo < hi) {
+		size_t mid = (lo + hi) / 2;
+
+		if (t->fds[mid].fd < fd)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo < t->n_fds && t->fds[lo].fd == fd ? &t->fds[lo] : NULL;
+}
+
 int res_fdinfo(const struct res_file *f, char **ret, size_t *ret_len, struct ck_err *err)
 {
 	char path[32];

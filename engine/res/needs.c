@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <search.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,15 +47,20 @@ static int add_role(CkptNeedPath *p, CkptPathRole role)
 }
 
 /* A deleted file that is carried and a new one of its name are two needs. */
-static CkptNeedPath *find_need(struct res_dump *res, const char *path, bool carried)
+static int compare_needs(const void *a, const void *b)
 {
-	for (size_t i = 0; i < res->n_needs; i++) {
-		CkptNeedPath *p = res->needs[i].p;
+	const CkptNeedPath *x = a, *y = b;
+	int c = strcmp(x->path, y->path);
 
-		if ((bool)p->carried == carried && strcmp(p->path, path) == 0)
-			return p;
-	}
-	return NULL;
+	return c ? c : (int)(bool)x->carried - (int)(bool)y->carried;
+}
+
+static CkptNeedPath *find_need(const struct res_dump *res, char *path, bool carried)
+{
+	CkptNeedPath key = { .path = path, .carried = carried };
+	CkptNeedPath *const *found = tfind(&key, (void *const *)&res->needs_by_path, compare_needs);
+
+	return found ? *found : NULL;
 }
 
 static void need_free(CkptNeedPath *p)
@@ -124,6 +130,8 @@ int res_need_path(struct engine_dump *d, const struct res_file *f, CkptPathRole 
 		if (!p)
 			return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot remember a path");
 		res->needs[res->n_needs++] = (struct res_need){ p, f };
+		if (!tsearch(p, &res->needs_by_path, compare_needs))
+			return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot remember a path");
 	}
 	if (add_role(p, role) < 0)
 		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot remember a path");
@@ -243,8 +251,14 @@ int res_needs_finish(struct engine_dump *d, struct ck_err *err)
 	return r;
 }
 
+static void keep(void *need)
+{
+	(void)need; /* it is res->needs[] that owns them */
+}
+
 void res_needs_done(struct res_dump *res)
 {
+	tdestroy(res->needs_by_path, keep);
 	for (size_t i = 0; i < res->n_needs; i++)
 		need_free(res->needs[i].p);
 	free(res->needs);

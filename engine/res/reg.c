@@ -102,7 +102,8 @@ int res_put_reg(struct engine_dump *d, const struct res_file *f, uint32_t id, st
 	if (S_ISREG(f->st.st_mode) && size_matters(f->flags) && !(f->ghost && !f->via)) {
 		e.has_size = true;
 		e.size = (uint64_t)f->st.st_size;
-		if (!f->ghost)
+		/* Of what is mapped or executed; what is only read is told apart by needs.c. */
+		if (!f->ghost && f->fd < 0)
 			put_build_id(f, &e, words);
 	}
 	e.has_carried = f->named;

@@ -149,6 +149,7 @@ struct res_dump {
 	size_t n_ghosts;
 	struct res_need *needs;
 	size_t n_needs;
+	void *needs_by_path;       /* tsearch() */
 	struct proc_mounts mounts; /* of the root task */
 	struct res_diag *diag;     /* diag.c: NULL until asked for */
 	struct res_flight *flight; /* peek.c: what is open only in messages; or NULL */
@@ -179,6 +180,8 @@ int res_file_borrow(struct engine_dump *d, const struct res_file *f);
  * own nor a change. */
 int res_file_peek(struct engine_dump *d, const struct res_file *f, int flags);
 
+/* A task's descriptor; NULL if it is not open. */
+const struct engine_fd *res_fd_of(const struct engine_task *t, int fd);
 /* What /proc/PID/fdinfo says of it; the caller frees *ret. */
 int res_fdinfo(const struct res_file *f, char **ret, size_t *ret_len, struct ck_err *err);
 
