@@ -9,6 +9,8 @@ import random
 import re
 import shutil
 
+from ckpttest import Failed
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 # Lines of LAMMPS's log that hold times measured on the wall: all that may differ between two runs.
@@ -76,6 +78,20 @@ def big_text(size, width):
     return setup
 
 
+def wipe_mpi(cwd):
+    """What Open MPI has in /dev/shm and in its session directory, by the names in the latest image."""
+    latest = max(glob.glob(os.path.join(cwd, "image*")), key=os.path.getmtime)
+    with open(os.path.join(latest, "files.img"), "rb") as f:
+        names = set(re.findall(rb"/dev/shm/vader_[\w.-]+\.[0-9a-f]+\.\d+|/[\w./-]+/ompi[\w.-]+/pid\.\d+", f.read()))
+    if len(names) < 3:
+        raise Failed(f"{latest}: no trace of the ranks' shared memory: {names}")
+    for name in names:
+        if os.path.isdir(name):
+            shutil.rmtree(name)
+        elif os.path.exists(name):
+            os.unlink(name)
+
+
 def wipe_sessions(cwd):
     """What the job shm has by name, in its session directory and in /dev/shm."""
     for path in glob.glob(os.path.join(cwd, "ompi.job.*")):
@@ -106,6 +122,17 @@ def real_programs():
             files=["in.melt"],
             results={"stdout": untimed, "log.lammps": untimed, "traj.txt": whole},
             needs="/usr/bin/lmp",
+        ),
+        Program(
+            "mpirun",
+            ["/usr/bin/mpirun", "--oversubscribe", "-np", "2", "lmp", "-in", "in.melt", "-log", "log.lammps"],
+            files=["in.melt"],
+            # Ranks that start compare their user namespaces, to copy from each other's memory: dumped in that very
+            # moment, one would say that they differ.
+            env={"OMP_NUM_THREADS": "1", "OMPI_MCA_btl_vader_single_copy_mechanism": "none"},
+            results={"stdout": untimed, "log.lammps": untimed, "traj.txt": whole},
+            needs="/usr/bin/mpirun",
+            wipe=wipe_mpi,
         ),
         Program(
             "python3",
