@@ -429,6 +429,18 @@ static int peek_stream(struct engine_dump *d, struct res_sock *s, int fd, struct
 	return walk(d, s, fd, buf, total, err);
 }
 
+/* They would come from ckpt when they are sent again. */
+static int refuse_credentials(const struct res_sock *s, struct ck_err *err)
+{
+	int r;
+
+	if (!s->n_q || !s->opts.so_passcred)
+		return 0;
+	r = ck_fail(err, CK_ERR_BUSY, -EAGAIN,
+		    "cannot dump messages with credentials (SO_PASSCRED)");
+	return ck_err_hint(err, r, "try again when the job has read them");
+}
+
 int res_sock_peek(struct engine_dump *d, struct res_sock *s, struct ck_err *err)
 {
 	CK_AUTO(fd) int fd = -EBADF;
@@ -440,8 +452,10 @@ int res_sock_peek(struct engine_dump *d, struct res_sock *s, struct ck_err *err)
 	p.fd = fd = res_file_borrow(d, s->f);
 	if (fd < 0)
 		return ck_fail(err, CK_ERR_SYS, fd, "cannot borrow a socket");
-	if (s->type == SOCK_STREAM)
-		return peek_stream(d, s, fd, err);
+	if (s->type == SOCK_STREAM) {
+		r = peek_stream(d, s, fd, err);
+		return r < 0 ? r : refuse_credentials(s, err);
+	}
 	/* Reading would take it away. */
 	if (s->family != AF_UNIX && poll(&p, 1, 0) > 0 && (p.revents & POLLERR))
 		return ck_fail(err, CK_ERR_BUSY, -EAGAIN,
@@ -450,12 +464,7 @@ int res_sock_peek(struct engine_dump *d, struct res_sock *s, struct ck_err *err)
 	    (s->type == SOCK_SEQPACKET && s->state != SOCK_ESTABLISHED))
 		return 0;
 	r = walk(d, s, fd, NULL, 0, err);
-	if (r == 0 && s->n_q && s->opts.so_passcred) {
-		r = ck_fail(err, CK_ERR_BUSY, -EAGAIN,
-			    "cannot dump messages with credentials (SO_PASSCRED)");
-		return ck_err_hint(err, r, "try again when the job has read them");
-	}
-	return r;
+	return r < 0 ? r : refuse_credentials(s, err);
 }
 
 int res_peek(struct engine_dump *d, struct ck_err *err)

@@ -583,6 +583,22 @@ START_TEST(glued_rights)
 }
 END_TEST
 
+/* Sent again, they would be ckpt's. */
+static void credentials_make(int task)
+{
+	(void)task;
+	pair_at(10, 11, shared->value[0] ? SOCK_STREAM : SOCK_DGRAM);
+	JOB_CHECK(setsockopt(11, SOL_SOCKET, SO_PASSCRED, &(int){ 1 }, sizeof(int)) == 0);
+	says(10, "who");
+}
+
+START_TEST(credentials)
+{
+	shared->value[0] = _i;
+	job_refused(&(struct job){ .n_tasks = 1, .make = credentials_make }, "SO_PASSCRED");
+}
+END_TEST
+
 static Suite *unix_suite(void)
 {
 	const TTest *const tests[] = { pairs,       leaves_queues, names,        dgrams,
@@ -595,6 +611,7 @@ static Suite *unix_suite(void)
 	tcase_add_checked_fixture(c, job_setup, job_teardown);
 	for (size_t i = 0; i < CK_ARRAY_SIZE(tests); i++)
 		tcase_add_test(c, tests[i]);
+	tcase_add_loop_test(c, credentials, 0, 2);
 	suite_add_tcase(s, c);
 	return s;
 }
