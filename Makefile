@@ -142,7 +142,7 @@ $(B)/tests/tools/deny: TEST_LIBS = -lseccomp
 # Debian packages: what building, testing and the demo need; make lint, which is part of make check, needs more.
 DEPS := build-essential pkg-config libprotobuf-c-dev protobuf-c-compiler libjson-c-dev libcap-dev libkmod-dev \
 	libxxhash-dev libarchive-dev libseccomp-dev kmod scdoc check bats criu lammps python3 perl sqlite3 gzip zstd acl coreutils passwd util-linux \
-	qemu-system-x86 busybox-static e2fsprogs cpio
+	qemu-system-x86 busybox-static e2fsprogs cpio iproute2
 DEPS_LINT := git clang-format clang-tidy cppcheck shellcheck codespell
 .PHONY: deps deps-lint jobs check check-all check-unit check-cli check-deny check-jobs check-kill check-interop check-vm \
 	check-long demo

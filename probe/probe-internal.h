@@ -52,6 +52,10 @@ int probe_memory(CkptFacts *facts);  /* probe/memory.c */
 int probe_tasks(CkptFacts *facts);   /* probe/memory.c */
 int probe_cgroups(CkptFacts *facts); /* probe/cgroup.c; after probe_memory() */
 int probe_network(CkptFacts *facts); /* probe/net.c */
+
+/* probe/rules-net.c */
+void probe_port_rule(const struct rule *r, const struct rule_input *in, struct findings *out);
+void probe_address_rule(const struct rule *r, const struct rule_input *in, struct findings *out);
 int probe_modules(CkptFacts *facts); /* probe/modules.c */
 /* probe/packages.c; admin is dpkg's directory. The second adds what owns facts->paths. */
 #define PROBE_DPKG "/var/lib/dpkg"

@@ -11,6 +11,7 @@
 #include "base/auto.h"
 #include "base/strbuf.h"
 #include "image/needs.pb-c.h"
+#include "probe/probe-internal.h"
 #include "probe/probe.h"
 
 enum {
@@ -619,6 +620,8 @@ const struct rule probe_rules[] = {
 	{ "proc.pid.max", "a pid is too large", pid_max_rule },
 	{ "proc.pid.taken", "a pid is taken", taken_rule },
 	{ "mem.available", "there is too little memory", memory_rule },
+	{ "net.port.taken", "a port is taken", probe_port_rule },
+	{ "net.address.missing", "an address is missing", probe_address_rule },
 	{ "limit.nofile", "too few open files are allowed", nofile_rule },
 	{ "term", "the job has a terminal", terminal_rule },
 	{ NULL, NULL, NULL },

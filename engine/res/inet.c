@@ -7,6 +7,7 @@
  * the reader is behind. Multicast memberships can't be seen, and are not kept. How sockets are made
  * again is in inet-open.c.
  */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <linux/sockios.h>
 #include <linux/tcp.h>
@@ -453,6 +454,40 @@ static int inet_dump(struct engine_dump *d, struct res_file *f, struct ck_err *e
 	return r < 0 ? r : res_sock_queue_dump(d, s, err);
 }
 
+static int inet_needs(struct engine_dump *d, struct res_file *f, struct ck_err *err)
+{
+	const struct res_sock *s = f->sock;
+	bool tcp = s->type == SOCK_STREAM, v6 = s->family == AF_INET6;
+	CkptNeedAddress **grown;
+	CkptNeedAddress *n;
+	char text[INET6_ADDRSTRLEN], who[128];
+
+	if (s->name.len == 0 || !port_of(&s->name) || s->accepted || s->pending)
+		return 0;
+	if (!inet_ntop(s->name.sa.sa_family,
+		       v6 ? (const void *)&s->name.in6.sin6_addr : &s->name.in.sin_addr, text,
+		       sizeof(text)))
+		return ck_fail_errno(err, "cannot name a socket's address");
+	snprintf(who, sizeof(who), ENGINE_TASK_FMT, ENGINE_TASK_ARG(f->task));
+	grown = reallocarray(d->needs.addresses, d->needs.n_addresses + 1, sizeof(*grown));
+	if (grown)
+		d->needs.addresses = grown;
+	n = grown ? calloc(1, sizeof(*n)) : NULL;
+	if (!n)
+		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot remember an address");
+	ckpt_need_address__init(n);
+	d->needs.addresses[d->needs.n_addresses++] = n;
+	n->protocol = strdup(tcp ? v6 ? "tcp6" : "tcp" : v6 ? "udp6" : "udp");
+	n->address = strdup(text);
+	n->who = strdup(who);
+	n->port = ntohs(port_of(&s->name));
+	n->exclusive = (tcp ? s->state == SOCK_LISTENING : !is_connected(s)) &&
+		       !(s->opts.has_so_reuseport && s->opts.so_reuseport);
+	return n->protocol && n->address && n->who
+		       ? 0
+		       : ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot remember an address");
+}
+
 /* ---- restore: see inet-open.c ---- */
 
 static bool inet_owns(const FileEntry *fe)
@@ -470,6 +505,7 @@ const struct res_type res_type_inet = {
 	.name = "an IP socket",
 	.fd_type = FD_TYPES__INETSK,
 	.dump = inet_dump,
+	.needs = inet_needs,
 	.owns = inet_owns,
 	.load = res_sock_inet_load,
 	.open = res_sock_inet_open,

@@ -585,6 +585,58 @@ for x in f["kernel"]["features"]:
 	gone fs.unseen
 }
 
+# A job that listens, in a network of its own: $1 is its address. Then COMMAND in that network.
+listening() { # ADDRESS COMMAND...
+	cat >net.sh <<-'END'
+		set -e
+		ip link set lo up
+		ip address add 192.0.2.7/32 dev lo
+		cat >listen.py <<'PY'
+		import socket, sys, time
+		s = socket.socket()
+		s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+		s.bind((sys.argv[1], 7777))
+		s.listen()
+		open("listening", "w").close()
+		time.sleep(1000)
+		PY
+		job() {
+			rm -f listening
+			setsid python3 listen.py "$1" </dev/null >/dev/null 2>&1 3>&- 4>&- &
+			for _ in {1..100}; do [ ! -e listening ] || break; sleep 0.05; done
+			[ -e listening ]
+		}
+		address=$1
+		shift
+		job "$address"
+		"$DIR/ckpt" dump -t "$!" --image img
+		wait || true
+		eval "$*"
+	END
+	chmod 777 "$BATS_TEST_TMPDIR"
+	export DIR
+	run unshare -rn bash net.sh "$@"
+	echo "$output"
+}
+
+@test "net.port.taken: end who has it" {
+	# shellcheck disable=SC2016
+	listening 127.0.0.1 'job 0.0.0.0; "$DIR/ckpt" check --image img || echo "status $?"; kill "$!"; wait || true
+		"$DIR/ckpt" check --image img && echo "status 0"'
+	fires REFUSED net.port.taken
+	[[ "$REMEDY" =~ "end who has it" ]]
+	[[ "$output" =~ "tcp 127.0.0.1:7777".*"tcp 0.0.0.0:7777 is taken".*"status 75".*"status 0" ]]
+}
+
+@test "net.address.missing: the address that is named is added" {
+	# shellcheck disable=SC2016
+	listening 192.0.2.7 'ip address del 192.0.2.7/32 dev lo; "$DIR/ckpt" check --image img >said || echo "status $?"; cat said
+		"$(sed -n "s/.*as root: \(ip\) address.*/\1/p" said)" $(sed -n "s/.*as root: ip //p" said)
+		"$DIR/ckpt" check --image img && echo "status 0"'
+	fires REFUSED net.address.missing
+	[[ "$output" =~ "status 20".*"no interface has it".*"status 0" ]]
+}
+
 @test "no rule was forgotten" {
 	need_root
 	"$DIR/ckpt" explain | awk '{ print $1 }' | sort >all

@@ -71,6 +71,16 @@ static unsigned long resident(const unsigned char *base)
 	return sum;
 }
 
+/* A dump amid the reading leaves half of a table that is another one now: asked anew. */
+static void check_resident(const char *name, const unsigned char *base, unsigned long least)
+{
+	unsigned long n = resident(base);
+
+	for (int i = 0; i < 3 && (n < least || n > N_PAGES); i++)
+		n = resident(base);
+	CHECKF(n >= least && n <= N_PAGES, "%lu %s pages", n, name);
+}
+
 /* One page in its window. */
 static void check_window(int i)
 {
@@ -94,8 +104,8 @@ static void check(void)
 			verify("shared", shared, i);
 		verify("private", reserved, i);
 	}
-	CHECKF(resident(reserved) == N_PAGES, "%lu private pages", resident(reserved));
-	CHECKF(resident(shared) <= N_PAGES, "%lu shared pages", resident(shared));
+	check_resident("private", reserved, N_PAGES);
+	check_resident("shared", shared, 0);
 }
 
 /* A child for some of the pages, which ends. */
