@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -165,9 +166,35 @@ int res_look_fd(struct engine_task *t, int number, struct engine_fd *fd, struct 
 	return proc_read_fdinfo(t->dirfd, number, &fd->info, err);
 }
 
+/* Some of a task's descriptors. */
+struct slice {
+	struct engine_task *t;
+	const int *numbers;
+	size_t from, to;
+	int r;
+	struct ck_err err;
+};
+
+static void *look_slice(void *arg)
+{
+	struct slice *s = arg;
+
+	for (size_t i = s->from; i < s->to && s->r == 0; i++) {
+		s->r = res_look_fd(s->t, s->numbers[i], &s->t->fds[i], &s->err);
+		if (s->r < 0)
+			ck_err_at(&s->err, s->r, "fd %d", s->numbers[i]);
+	}
+	return NULL;
+}
+
+enum { MANY_FDS = 256 }; /* the job stands still meanwhile: its CPU can as well help */
+
 static int look_task(struct engine_task *t, struct ck_err *err)
 {
 	CK_AUTO(free) int *numbers = NULL;
+	struct slice low = { .t = t, .err = CK_ERR_INIT }, high;
+	pthread_t helper;
+	bool helped;
 	size_t n;
 	int r = proc_read_fds(t->dirfd, &numbers, &n, err);
 
@@ -176,13 +203,22 @@ static int look_task(struct engine_task *t, struct ck_err *err)
 	t->fds = calloc(n ? n : 1, sizeof(*t->fds));
 	if (!t->fds)
 		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot remember %zu descriptors", n);
-	for (size_t i = 0; i < n; i++) {
-		t->n_fds++;
-		r = res_look_fd(t, numbers[i], &t->fds[i], err);
-		if (r < 0)
-			return ck_err_at(err, r, "fd %d", numbers[i]);
-	}
-	return 0;
+	t->n_fds = n;
+	low.numbers = numbers;
+	high = low;
+	low.to = high.from = n < MANY_FDS ? n : n / 2;
+	high.to = n;
+	helped = n >= MANY_FDS && pthread_create(&helper, NULL, look_slice, &high) == 0;
+	look_slice(&low);
+	if (helped)
+		pthread_join(helper, NULL);
+	else
+		look_slice(&high);
+	if (low.r == 0)
+		low = high;
+	if (low.r < 0 && err)
+		*err = low.err;
+	return low.r;
 }
 
 static int res_new(struct engine_dump *d, struct ck_err *err)
