@@ -83,8 +83,9 @@ def wipe_mpi(cwd):
     latest = max(glob.glob(os.path.join(cwd, "image*")), key=os.path.getmtime)
     with open(os.path.join(latest, "files.img"), "rb") as f:
         names = set(re.findall(rb"/dev/shm/vader_[\w.-]+\.[0-9a-f]+\.\d+|/[\w./-]+/ompi[\w.-]+/pid\.\d+", f.read()))
-    if len(names) < 3:
-        raise Failed(f"{latest}: no trace of the ranks' shared memory: {names}")
+    # Dumped early, there are no ranks yet, and nothing that they share.
+    if not names:
+        raise Failed(f"{latest}: no trace of a session of Open MPI")
     for name in names:
         if os.path.isdir(name):
             shutil.rmtree(name)

@@ -231,6 +231,9 @@ static inline void job_dump_done(struct job_dump *jd)
 	for (size_t i = 0; i < jd->d.needs.n_paths; i++)
 		ckpt_need_path__free_unpacked(jd->d.needs.paths[i], NULL);
 	free(jd->d.needs.paths);
+	for (size_t i = 0; i < jd->d.needs.n_addresses; i++)
+		ckpt_need_address__free_unpacked(jd->d.needs.addresses[i], NULL);
+	free(jd->d.needs.addresses);
 	free(jd->d.needs.inherited);
 }
 
