@@ -55,6 +55,39 @@ const CkptMount *fsmap_mount_of(const CkptFacts *facts, const char *path);
 /* Is path dir itself, or below it, at a component boundary? */
 bool fsmap_below(const char *path, const char *dir);
 
+/* ---- map.c: paths that are elsewhere on the target ---- */
+
+struct fsmap_map {
+	char *from, *to; /* absolute, no slash at the end, no "//", no dots */
+};
+
+/* Zeroed: none. */
+struct fsmap_maps {
+	struct fsmap_map *map; /* the longest from first */
+	size_t n;
+};
+
+/* "OLD:NEW"; a backslash takes a ':' or a backslash in a path. CK_ERR_USAGE if it is none, or says
+ * twice where OLD is. */
+int fsmap_maps_add(struct fsmap_maps *maps, const char *text, struct ck_err *err);
+/* A line each; empty ones and those that begin with # don't count. CK_ERR_CONFIG. */
+int fsmap_maps_read(struct fsmap_maps *maps, const char *file, struct ck_err *err);
+void fsmap_maps_done(struct fsmap_maps *maps);
+static inline void ck_auto_fsmap_maps(struct fsmap_maps *maps)
+{
+	fsmap_maps_done(maps);
+}
+/* The map that a recorded path falls under: the longest, at a component boundary. NULL: none.
+ * maps may be NULL, as below. */
+const struct fsmap_map *fsmap_map_find(const struct fsmap_maps *maps, const char *path);
+/*
+ * Where a recorded path is on the target. 1: *ret, which the caller frees; 0: where it was; or
+ * -ENOMEM. The result is not to be mapped again.
+ */
+int fsmap_map_path(const struct fsmap_maps *maps, const char *path, char **ret);
+/* Applies the maps to all paths that an image needs, in place; once. 0 or -ENOMEM. */
+int fsmap_map_needs(const struct fsmap_maps *maps, CkptNeeds *needs);
+
 /* The rules of this folder, ended by a row without an id. */
 extern const struct rule fsmap_rules[];
 
