@@ -44,6 +44,20 @@ extern const size_t cpuinfo_n_features;
 
 /* NULL if the name is unknown. */
 const struct cpuinfo_feature *cpuinfo_feature_find(const char *name);
+/* One row of cpuinfo/isa-sets.c: a kind of instructions, as Zydis names it ("AVX512BW_256"). */
+struct cpuinfo_isa_set {
+	const char *name;
+	/* The features that they need, up to NULL. None: every x86-64 CPU runs them, or ignores
+	 * them, or the kernel alone decides. */
+	const char *needs[4];
+};
+
+extern const struct cpuinfo_isa_set cpuinfo_isa_sets[];
+extern const size_t cpuinfo_n_isa_sets;
+
+/* The needs of a set, a list that ends with NULL. NULL itself if the set, and with it what it
+ * needs, is unknown. */
+const char *const *cpuinfo_isa_set(const char *name);
 /* Is it among the host's usable features? */
 bool cpuinfo_has(const CkptCpuFacts *cpu, const char *name);
 /* "AVX-512 opmask" for bit 5 of XCR0; "component 33" where there is no name. */

@@ -90,7 +90,8 @@ static int compare_names(const void *a, const void *b)
 
 /*
  * Is the bit set, for a job under Linux in 64-bit mode? Three bits tell about the system that read
- * them instead: OSXSAVE and OSPKE, and on Intel SYSCALL, which shows in 64-bit mode only.
+ * them instead: OSXSAVE and OSPKE, and on Intel SYSCALL, which shows in 64-bit mode only. AVX10 has
+ * a version number instead of bits.
  */
 static bool is_set(const CkptCpuFacts *cpu, const struct cpuinfo_feature *f, const CkptCpuidLeaf *l)
 {
@@ -103,6 +104,8 @@ static bool is_set(const CkptCpuFacts *cpu, const struct cpuinfo_feature *f, con
 		bit = 3; /* PKU */
 	if (f->leaf == 0x80000001 && f->reg == CPUINFO_EDX && bit == 11)
 		return l->edx >> 11 & 1 || l->edx >> 29 & 1; /* LM: every such CPU has it */
+	if (f->leaf == 0x24)
+		return (l->ebx & 0xff) >= bit;
 	return reg_of(l, f->reg) >> bit & 1;
 }
 

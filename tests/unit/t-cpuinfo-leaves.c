@@ -54,6 +54,58 @@ START_TEST(table_is_sound)
 }
 END_TEST
 
+static bool isa_set_needs(const char *set, const char *feature)
+{
+	const char *const *needs = cpuinfo_isa_set(set);
+
+	ck_assert_msg(needs != NULL, "%s", set);
+	for (; *needs; needs++)
+		if (!strcmp(*needs, feature))
+			return true;
+	return false;
+}
+
+/* What an instruction needs is never a hint. */
+START_TEST(isa_sets_are_sound)
+{
+	for (size_t i = 0; i < cpuinfo_n_isa_sets; i++) {
+		const struct cpuinfo_isa_set *s = &cpuinfo_isa_sets[i];
+
+		ck_assert_msg(!i || strcmp(s[-1].name, s->name) < 0, "%s is not sorted", s->name);
+		ck_assert_ptr_eq(cpuinfo_isa_set(s->name), s->needs);
+		for (const char *const *n = s->needs; *n; n++) {
+			const struct cpuinfo_feature *f = cpuinfo_feature_find(*n);
+
+			ck_assert_msg(f && f->class != CPUINFO_HINT, "%s: %s", s->name, *n);
+		}
+	}
+	ck_assert(isa_set_needs("AVX512BW_256", "avx512bw"));
+	ck_assert(isa_set_needs("AVX512BW_256", "avx512vl"));
+	ck_assert(!isa_set_needs("AVX512BW_512", "avx512vl"));
+	ck_assert(isa_set_needs("LZCNT", "abm"));
+	ck_assert_ptr_null(*cpuinfo_isa_set("CET"));
+	ck_assert_ptr_null(*cpuinfo_isa_set("PAUSE"));
+	ck_assert_ptr_null(cpuinfo_isa_set("KNCV"));
+}
+END_TEST
+
+/* AVX10 has a version, not bits: whoever has version 2 has version 1. */
+START_TEST(avx10_has_versions)
+{
+	for (uint32_t version = 0; version < 4; version++) {
+		CkptCpuFacts *cpu = fresh();
+
+		add(cpu, 0x24, 0, (uint32_t[]){ 0, 0x70000 | version, 0, 0 });
+		cpu->has_xcr0 = true;
+		cpu->xcr0 = 0xe7;
+		ck_assert_int_eq(cpuinfo_derive(cpu), 0);
+		ck_assert_int_eq(cpuinfo_has(cpu, "avx10_1"), version >= 1);
+		ck_assert_int_eq(cpuinfo_has(cpu, "avx10_2"), version >= 2);
+		ckpt_cpu_facts__free_unpacked(cpu, NULL);
+	}
+}
+END_TEST
+
 /* AVX-512 in CPUID is worth nothing while XCR0 does not have its components. */
 START_TEST(xcr0_gates_features)
 {
@@ -190,6 +242,8 @@ int main(void)
 	int failed;
 
 	tcase_add_test(tc, table_is_sound);
+	tcase_add_test(tc, isa_sets_are_sound);
+	tcase_add_test(tc, avx10_has_versions);
 	tcase_add_test(tc, xcr0_gates_features);
 	tcase_add_test(tc, xsave_layout);
 	tcase_add_test(tc, no_leaves_no_features);
