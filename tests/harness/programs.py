@@ -129,8 +129,13 @@ def real_programs():
             ["/usr/bin/mpirun", "--oversubscribe", "-np", "2", "lmp", "-in", "in.melt", "-log", "log.lammps"],
             files=["in.melt"],
             # Ranks that start compare their user namespaces, to copy from each other's memory: dumped in that very
-            # moment, one would say that they differ.
-            env={"OMP_NUM_THREADS": "1", "OMPI_MCA_btl_vader_single_copy_mechanism": "none"},
+            # moment, one would say that they differ. Ranks that wait leave the CPU to each other: there may be fewer
+            # CPUs than ranks, with several trials at a time.
+            env={
+                "OMP_NUM_THREADS": "1",
+                "OMPI_MCA_btl_vader_single_copy_mechanism": "none",
+                "OMPI_MCA_mpi_yield_when_idle": "1",
+            },
             results={"stdout": untimed, "log.lammps": untimed, "traj.txt": whole},
             needs="/usr/bin/mpirun",
             wipe=wipe_mpi,
