@@ -116,15 +116,15 @@ int ck_read_file_at(int dirfd, const char *path, size_t max, char **ret, size_t 
 
 int ck_readlink_at(int dirfd, const char *path, char **ret)
 {
-	CK_AUTO(free) char *buf = malloc(PATH_MAX + 1);
-	ssize_t n;
+	char buf[PATH_MAX];
+	ssize_t n = readlinkat(dirfd, path, buf, sizeof(buf));
+	char *copy;
 
-	if (!buf)
-		return -ENOMEM;
-	n = readlinkat(dirfd, path, buf, PATH_MAX);
 	if (n < 0)
 		return -errno;
-	buf[n] = '\0';
-	*ret = ck_take_ptr(&buf);
+	copy = strndup(buf, (size_t)n);
+	if (!copy)
+		return -ENOMEM;
+	*ret = copy;
 	return 0;
 }

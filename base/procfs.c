@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/auto.h"
 #include "base/err.h"
@@ -125,12 +126,31 @@ int proc_read_own_maps(struct proc_maps *ret, struct ck_err *err)
 	return r < 0 ? fail_parse(err, r, "our own maps") : 0;
 }
 
+/* A file of one record, which one read gives whole if there is room (Linux
+ * fs/seq_file.c:single_open(), seq_read_iter()): there can be thousands, and the job stands still
+ * meanwhile. */
+static ssize_t read_record(int dirfd, const char *name, char *buf, size_t size)
+{
+	CK_AUTO(fd) int fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, buf, size);
+
+	return n < 0 ? -errno : n;
+}
+
 int proc_read_fdinfo(int dirfd, int fd, struct proc_fdinfo *ret, struct ck_err *err)
 {
-	char name[40];
+	char name[40], text[1024];
+	ssize_t n;
+	int r;
 
 	snprintf(name, sizeof(name), "fdinfo/%d", fd);
-	return READ_AND_PARSE(dirfd, name, TEXT_MAX, proc_parse_fdinfo, ret, err);
+	n = read_record(dirfd, name, text, sizeof(text));
+	if (n < 0)
+		return fail_read(err, (int)n, name);
+	if (n == sizeof(text))
+		return READ_AND_PARSE(dirfd, name, TEXT_MAX, proc_parse_fdinfo, ret, err);
+	r = proc_parse_fdinfo(text, (size_t)n, ret);
+	return r < 0 ? fail_parse(err, r, name) : 0;
 }
 
 int proc_read_mountinfo(int dirfd, struct proc_mounts *ret, struct ck_err *err)

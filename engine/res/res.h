@@ -147,6 +147,7 @@ struct res_dump {
 	size_t n_pipes;
 	struct res_ghost_src *ghosts;
 	size_t n_ghosts;
+	dev_t tmpfs; /* a device that is known to be one */
 	struct res_need *needs;
 	size_t n_needs;
 	void *needs_by_path;       /* tsearch() */

@@ -34,12 +34,19 @@ static bool is_in_session(const char *path)
 	return false;
 }
 
-static bool is_on_tmpfs(const struct res_file *f)
+/* Asked once for all files of /dev/shm: the job stands still. */
+static bool is_on_tmpfs(struct engine_dump *d, const struct res_file *f)
 {
-	CK_AUTO(fd) int fd = res_name_open(f->task, f->name, O_PATH);
+	CK_AUTO(fd) int fd = -EBADF;
 	struct statfs fs;
 
-	return fd >= 0 && fstatfs(fd, &fs) == 0 && fs.f_type == TMPFS_MAGIC;
+	if (d->res->tmpfs == f->st.st_dev)
+		return true;
+	fd = res_name_open(f->task, f->name, O_PATH);
+	if (fd < 0 || fstatfs(fd, &fs) < 0 || fs.f_type != TMPFS_MAGIC)
+		return false;
+	d->res->tmpfs = f->st.st_dev;
+	return true;
 }
 
 int res_state_look(struct engine_dump *d, struct res_file *f, bool mapped_shared,
@@ -55,6 +62,6 @@ int res_state_look(struct engine_dump *d, struct res_file *f, bool mapped_shared
 	else if (!S_ISREG(f->st.st_mode))
 		state = false;
 	else
-		state = (mapped_shared || !strncmp(f->name, "/dev/shm/", 9)) && is_on_tmpfs(f);
+		state = (mapped_shared || !strncmp(f->name, "/dev/shm/", 9)) && is_on_tmpfs(d, f);
 	return state ? res_ghost_add_named(d, f, err) : 0;
 }
