@@ -199,6 +199,8 @@ int engine_resident(struct engine_task *t, uint64_t start, uint64_t end,
 		    void *arg, struct ck_err *err);
 /* Has the kernel begin to read what is swapped out in such a range. */
 int engine_fetch(struct engine_task *t, uint64_t start, uint64_t end, struct ck_err *err);
+/* A copy of a task's descriptor, which is of the file want; or -errno, -EPERM without the blob. */
+int engine_pass(struct engine_task *t, int fd, const struct stat *want);
 
 /* ---- engine/write*.c: what was looked at, as images ---- */
 int engine_write_tree(struct engine_dump *d, struct ck_err *err); /* pstree, ids, inventory ... */

@@ -17,6 +17,10 @@
 #include <errno.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #include "base/auto.h"
 #include "base/fd.h"
@@ -189,4 +193,61 @@ int engine_fetch(struct engine_task *t, uint64_t start, uint64_t end, struct ck_
 	o.start = start;
 	o.end = end;
 	return order_range(t, PARASITE_FETCH, &o, err);
+}
+
+/* ---- descriptors ---- */
+
+/* What has come that is the file that we want. Others may write to this name, too. */
+static int receive(int sock, const struct stat *want)
+{
+	char control[CMSG_SPACE(sizeof(int)) + 256]
+		__attribute__((aligned(__alignof__(struct cmsghdr))));
+	char byte;
+
+	for (;;) {
+		struct iovec iov = { &byte, 1 };
+		struct msghdr m = { .msg_iov = &iov,
+				    .msg_iovlen = 1,
+				    .msg_control = control,
+				    .msg_controllen = sizeof(control) };
+		CK_AUTO(fd) int fd = -EBADF;
+		const struct cmsghdr *c;
+		struct stat st;
+
+		if (recvmsg(sock, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) < 0)
+			return errno == EAGAIN ? -EIO : -errno;
+		c = CMSG_FIRSTHDR(&m);
+		if (!c || c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS ||
+		    c->cmsg_len < CMSG_LEN(sizeof(int)))
+			continue;
+		memcpy(&fd, CMSG_DATA(c), sizeof(fd));
+		if (fstat(fd, &st) == 0 && st.st_dev == want->st_dev && st.st_ino == want->st_ino)
+			return ck_take_fd(&fd);
+	}
+}
+
+int engine_pass(struct engine_task *t, int fd, const struct stat *want)
+{
+	CK_AUTO(fd) int sock = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	socklen_t len = sizeof(a);
+	struct parasite_orders o;
+	int r;
+
+	if (!t->inject || !t->inject->area)
+		return -EPERM;
+	/* Without a name the kernel chooses one: Linux net/unix/af_unix.c:unix_autobind() */
+	if (sock < 0 || bind(sock, (const struct sockaddr *)&a, sizeof(sa_family_t)) < 0 ||
+	    getsockname(sock, (struct sockaddr *)&a, &len) < 0)
+		return -errno;
+	r = read_orders(t, &o, NULL);
+	if (r < 0 || len != sizeof(o.pass_to))
+		return r < 0 ? r : -EIO;
+	memcpy(o.pass_to, &a, sizeof(o.pass_to));
+	o.pass_fd = fd;
+	o.order = PARASITE_PASS;
+	r = give_order(t, &o, NULL);
+	if (r == 0)
+		r = o.error;
+	return r < 0 ? r : receive(sock, want);
 }

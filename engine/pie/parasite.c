@@ -28,6 +28,12 @@
 #define EINVAL 22
 #define SOL_SOCKET 1
 #define SO_PEEK_OFF 42
+#define AF_UNIX 1
+#define SOCK_DGRAM 2
+#define SOCK_CLOEXEC 02000000
+#define MSG_DONTWAIT 0x40
+#define MSG_NOSIGNAL 0x4000
+#define SCM_RIGHTS 1
 #define SIGKILL 9
 #define CLOCK_MONOTONIC 1
 #define CLOCK_BOOTTIME 7
@@ -201,6 +207,34 @@ static void find_resident(struct parasite_orders *o)
 	}
 }
 
+/* A socket of its own for a moment, closed again whatever happens. */
+static void pass(struct parasite_orders *o)
+{
+	struct {
+		uint64_t len;
+		int32_t level, type, fd, pad;
+	} control = { 20, SOL_SOCKET, SCM_RIGHTS, o->pass_fd, 0 };
+	struct {
+		const void *base;
+		uint64_t len;
+	} iov = { &control, 1 };
+	struct {
+		const void *name;
+		uint64_t name_len; /* the upper half is padding */
+		const void *iov;
+		uint64_t n_iov;
+		const void *control;
+		uint64_t control_len, flags;
+	} m = { o->pass_to, PARASITE_ADDR, &iov, 1, &control, sizeof(control), 0 };
+	long fd = pie_syscall3(__NR_socket, AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	note_order(o, fd);
+	if (fd < 0)
+		return;
+	note_order(o, pie_syscall3(__NR_sendmsg, fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL));
+	pie_syscall1(__NR_close, fd);
+}
+
 static void obey(struct parasite_orders *o)
 {
 	uint32_t order = o->order;
@@ -217,6 +251,8 @@ static void obey(struct parasite_orders *o)
 	else if (order == PARASITE_FETCH)
 		note_order(o,
 			   pie_syscall3(__NR_madvise, o->start, o->end - o->start, MADV_WILLNEED));
+	else if (order == PARASITE_PASS)
+		pass(o);
 	else
 		note_order(o, -EINVAL);
 }

@@ -36,6 +36,7 @@ struct parasite_word {
 #define PARASITE_NTIMERS 1024
 #define PARASITE_NRUNS 4096
 #define PARASITE_VEC (256 * 1024)
+#define PARASITE_ADDR 8 /* of the family, a zero and what the kernel names a socket by itself */
 
 /* What the host thread can be told to do: it finds the order as its marker returns, carries it out,
  * and makes the next marker call. */
@@ -46,6 +47,7 @@ enum parasite_order {
 	PARASITE_UNTAG,        /* F_SETSIG of each: what it was */
 	PARASITE_RESIDENT,     /* which pages of a range are in memory: mincore() */
 	PARASITE_FETCH,        /* have the swapped pages of a range read: MADV_WILLNEED */
+	PARASITE_PASS,         /* send a copy of a descriptor to the socket of this name */
 };
 
 /* A descriptor of the task. Those that may be tagged come first. */
@@ -80,6 +82,8 @@ struct parasite_orders {
 	uint64_t scratch;    /* address of struct parasite_scratch */
 	uint64_t start, end; /* PARASITE_RESIDENT moves start forward, to end if all was said */
 	uint64_t n_runs;
+	int32_t pass_fd;
+	uint8_t pass_to[PARASITE_ADDR]; /* struct sockaddr_un, all of it in use */
 };
 
 struct parasite_timer {

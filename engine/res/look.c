@@ -82,25 +82,24 @@ int res_file_reopen(const struct res_file *f, int flags)
 	return fd < 0 ? -errno : fd;
 }
 
-static int pidfd_of(struct engine_dump *d, const struct engine_task *t)
+static int take(struct engine_dump *d, size_t i, const struct res_file *f)
 {
-	for (size_t i = 0; i < d->n_tasks; i++) {
-		int *fd = &d->res->pidfds[i];
+	int *pidfd = &d->res->pidfds[i], fd;
 
-		if (d->tasks[i] != t)
-			continue;
-		if (*fd == -EBADF)
-			*fd = (int)syscall(SYS_pidfd_open, t->pid, 0);
-		if (*fd < 0)
-			*fd = errno == EBADF ? -ENOSYS : -errno;
-		return *fd;
+	if (*pidfd == -EBADF) {
+		*pidfd = (int)syscall(SYS_pidfd_open, d->tasks[i]->pid, 0);
+		if (*pidfd < 0)
+			*pidfd = errno == EBADF ? -ENOSYS : -errno;
 	}
-	return -ESRCH;
+	if (*pidfd < 0)
+		return *pidfd;
+	fd = (int)syscall(SYS_pidfd_getfd, *pidfd, f->fd, 0);
+	return fd < 0 ? -errno : fd;
 }
 
 int res_file_borrow(struct engine_dump *d, const struct res_file *f)
 {
-	int pidfd, fd;
+	int fd;
 
 	if (f->fd < 0)
 		return -ENOENT;
@@ -108,11 +107,14 @@ int res_file_borrow(struct engine_dump *d, const struct res_file *f)
 		fd = fcntl(f->fd, F_DUPFD_CLOEXEC, 3); /* open only in a message: peek.c */
 		return fd < 0 ? -errno : fd;
 	}
-	pidfd = pidfd_of(d, f->task);
-	if (pidfd < 0)
-		return pidfd;
-	fd = (int)syscall(SYS_pidfd_getfd, pidfd, f->fd, 0);
-	return fd < 0 ? -errno : fd;
+	for (size_t i = 0; i < d->n_tasks; i++) {
+		if (d->tasks[i] != f->task)
+			continue;
+		fd = take(d, i, f);
+		/* Containers forbid it; then the task itself hands it over. */
+		return fd == -EPERM || fd == -ENOSYS ? engine_pass(d->tasks[i], f->fd, &f->st) : fd;
+	}
+	return -ESRCH;
 }
 
 enum { FDINFO_MAX = 64 << 20 }; /* bytes: an epoll instance has a line per file it watches */

@@ -77,15 +77,28 @@ void res_peek_done(struct res_dump *res)
 	free(fl);
 }
 
-static bool is_same(const struct res_file *f, const struct engine_fd *fd)
+/* 1 if they are one description, 0 if not. */
+static int is_same(const struct res_file *f, const struct engine_fd *fd, struct ck_err *err)
 {
 	long r;
 
 	if (f->fd < 0 || f->st.st_dev != fd->st.st_dev || f->st.st_ino != fd->st.st_ino)
-		return false;
-	r = syscall(SYS_kcmp, getpid(), f->task->pid, KCMP_FILE, fd->fd, f->fd);
-	/* Where it is forbidden, sockets have no second description anyhow. */
-	return r == 0 || (r < 0 && S_ISSOCK(fd->st.st_mode));
+		return 0;
+	if (f->flags != (fd->info.flags & ~(uint32_t)O_CLOEXEC) ||
+	    f->pos != (uint64_t)fd->info.pos || f->mnt_id != fd->info.mnt_id)
+		return 0;
+	/* A socket has no second description. */
+	r = S_ISSOCK(fd->st.st_mode)
+		    ? 0
+		    : syscall(SYS_kcmp, getpid(), f->task->pid, KCMP_FILE, fd->fd, f->fd);
+	if (r >= 0)
+		return r == 0;
+	r = ck_fail(err, CK_ERR_BUSY, -EAGAIN,
+		    "cannot tell whether a message carries what fd %d of task %d is (%s)", f->fd,
+		    (int)f->task->pid, fd->link);
+	return ck_err_hint(err, (int)r,
+			   "try again when the job has received it; the system call kcmp, which "
+			   "tells, is forbidden here");
 }
 
 static int adopt(struct engine_dump *d, struct engine_fd *fd, uint32_t *ret_id, struct ck_err *err)
@@ -128,9 +141,12 @@ static int identify(struct engine_dump *d, int number, uint32_t *ret_id, struct 
 
 	if (r == 0)
 		r = res_look_fd(&fl->self, own, fd, err);
-	for (size_t i = 0; i < d->res->n_files && r == 0 && !id; i++)
-		if (is_same(d->res->files[i], fd))
+	for (size_t i = 0; i < d->res->n_files && r == 0 && !id; i++) {
+		r = is_same(d->res->files[i], fd, err);
+		if (r > 0)
 			id = d->res->files[i]->id;
+		r = r < 0 ? r : 0;
+	}
 	if (r == 0 && !id) {
 		ck_take_fd(&own);
 		r = adopt(d, fd, &id, err);

@@ -66,7 +66,9 @@ static int ptmx_look(struct engine_dump *d, struct res_file *f, struct ck_err *e
 
 	if (fd < 0) {
 		r = ck_fail(err, CK_ERR_PERM, fd, "cannot look at the master of a pseudo terminal");
-		return ck_err_hint(err, r, "the system call pidfd_getfd is needed for it");
+		return ck_err_hint(err, r,
+				   "the system call pidfd_getfd is forbidden here, and the task "
+				   "can't hand it over");
 	}
 	if (ioctl(fd, TIOCGPTN, &index) < 0)
 		return ck_fail_errno(err, "cannot look at the master of a pseudo terminal");

@@ -175,7 +175,7 @@ int res_err_at_file(const struct res_file *f, struct ck_err *err, int r);
 /* Opens the file anew through /proc: own offset, same inode, never blocking. Or -errno. */
 int res_file_reopen(const struct res_file *f, int flags);
 /* The very description that the job has, for harmless questions, to be closed at once. -errno;
- * -EPERM and -ENOSYS in many containers. */
+ * before the blob is in place, -EPERM and -ENOSYS in many containers. */
 int res_file_borrow(struct engine_dump *d, const struct res_file *f);
 /* Reopened if its mode allows that to us, else borrowed: for what needs neither an offset of its
  * own nor a change. */

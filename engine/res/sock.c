@@ -371,7 +371,9 @@ static int socket_look(struct engine_dump *d, struct res_file *f, struct ck_err 
 
 	if (fd < 0) {
 		r = ck_fail(err, CK_ERR_PERM, fd, "cannot look at a socket (%s)", f->link);
-		return ck_err_hint(err, r, "the system call pidfd_getfd is forbidden here");
+		return ck_err_hint(err, r,
+				   "the system call pidfd_getfd is forbidden here, and the task "
+				   "can't hand it over");
 	}
 	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &len) < 0 ||
 	    getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0)

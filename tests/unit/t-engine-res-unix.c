@@ -460,6 +460,24 @@ START_TEST(rights)
 }
 END_TEST
 
+/* ---- where pidfd_getfd and kcmp are forbidden ---- */
+
+START_TEST(passed)
+{
+	job_forbid(SYS_pidfd_getfd);
+	job_cycle(&(struct job){ .n_tasks = 2, .make = pairs_make, .verify = pairs_verify });
+}
+END_TEST
+
+START_TEST(rights_unclear)
+{
+	job_forbid(SYS_pidfd_getfd);
+	job_forbid(SYS_kcmp);
+	job_refused(&(struct job){ .n_tasks = 1, .make = rights_make },
+		    "cannot tell whether a message carries what fd 5");
+}
+END_TEST
+
 /* ---- options ---- */
 
 static void set(int fd, int opt, int v)
@@ -601,9 +619,10 @@ END_TEST
 
 static Suite *unix_suite(void)
 {
-	const TTest *const tests[] = { pairs,       leaves_queues, names,        dgrams,
-				       rights,      options,       peer_outside, sent_to_unaccepted,
-				       glued_rights };
+	const TTest *const tests[] = {
+		pairs,        leaves_queues,      names,        dgrams, rights,        options,
+		peer_outside, sent_to_unaccepted, glued_rights, passed, rights_unclear
+	};
 	Suite *s = suite_create("engine/res-unix");
 	TCase *c = tcase_create("all");
 

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Descriptors, directories and locks of a small job, dumped and restored without its memory. */
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
@@ -577,20 +575,6 @@ END_TEST
 
 /* ---- where system calls are forbidden, as in containers ---- */
 
-static void forbid(long nr)
-{
-	struct sock_filter code[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned int)nr, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-	struct sock_fprog prog = { .len = CK_ARRAY_SIZE(code), .filter = code };
-
-	ck_assert_int_eq(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
-	ck_assert_int_eq(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog), 0);
-}
-
 static void unclear_make(int task)
 {
 	(void)task;
@@ -610,8 +594,8 @@ static void unclear_verify(int task)
 
 START_TEST(kcmp_forbidden)
 {
-	forbid(SYS_kcmp);
-	forbid(SYS_pidfd_getfd);
+	job_forbid(SYS_kcmp);
+	job_forbid(SYS_pidfd_getfd);
 	job_cycle(&(struct job){ .n_tasks = 1, .make = unclear_make, .verify = unclear_verify });
 }
 END_TEST
@@ -619,8 +603,8 @@ END_TEST
 /* As "sharing", in a container. */
 START_TEST(shared_without_kcmp)
 {
-	forbid(SYS_kcmp);
-	forbid(SYS_pidfd_getfd);
+	job_forbid(SYS_kcmp);
+	job_forbid(SYS_pidfd_getfd);
 	job_cycle(&(struct job){ .n_tasks = 3, .make = sharing_make, .verify = sharing_verify });
 }
 END_TEST
