@@ -144,7 +144,7 @@ DEPS := build-essential pkg-config libprotobuf-c-dev protobuf-c-compiler libjson
 	libxxhash-dev libarchive-dev libseccomp-dev kmod scdoc check bats criu lammps python3 perl sqlite3 gzip zstd acl coreutils passwd util-linux \
 	qemu-system-x86 busybox-static e2fsprogs cpio iproute2
 DEPS_LINT := git clang-format clang-tidy cppcheck shellcheck codespell
-.PHONY: deps deps-lint jobs check check-all check-unit check-cli check-deny check-jobs check-kill check-interop check-vm \
+.PHONY: deps deps-lint jobs check check-all check-unit check-cli check-deny check-jobs check-moves check-kill check-interop check-vm \
 	check-long demo
 deps:
 	$(Q)tests/deps $(DEPS)
@@ -161,13 +161,14 @@ check-unit: $(UNIT) $(REPLAYS)
 # One suite at a time; each speaks TAP and also runs by hand.
 SUITE_cli = CKPT=$(abspath $(B)/ckpt) bats --tap tests/cli
 SUITE_jobs = tests/harness/run-jobs
+SUITE_moves = tests/harness/run-moves
 SUITE_kill = tests/kill/run-kill
 SUITE_interop = tests/interop/run-interop
 SUITE_vm = tests/vm/run-vm
 SUITE_lint = status:tests/lint
 SUITE_deny = tests/deny/run-deny
 SUITE_dev-jobs = CKPT=$(abspath $(B)-dev/ckpt) CKPT_N=1 JOB_SCALE=50 tests/harness/run-jobs tree threads sessions signals memory files vectors
-check-cli check-deny check-jobs check-kill check-interop check-vm: check-%: jobs
+check-cli check-deny check-jobs check-moves check-kill check-interop check-vm: check-%: jobs
 	$(Q)$(SUITE_$*)
 
 # The sub-make is for the packages: what pkg-config says is known only once they are there.
@@ -177,7 +178,7 @@ check-all: jobs $(UNIT)
 	$(Q)$(MAKE) --no-print-directory DEV=1 B=$(B)-dev sanitized
 	$(Q)tests/tally -o $(B)/total unit=unit:"$(UNIT)" dev-unit=unit:"$(UNIT:$(B)/%=$(B)-dev/%)" \
 		$(foreach f,$(FUZZ),fuzz-$f="$(B)-dev/tests/fuzz/replay-$f tests/fuzz/corpus/$f") \
-		$(foreach s,lint cli deny dev-jobs jobs kill interop vm,$s="$(SUITE_$s)")
+		$(foreach s,lint cli deny dev-jobs jobs moves kill interop vm,$s="$(SUITE_$s)")
 check-long: deps-lint
 	$(Q)$(MAKE) --no-print-directory check-all CKPT_N=200 CKPT_KILL=every
 

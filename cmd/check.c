@@ -9,6 +9,7 @@
 #include "cmd/cmd.h"
 #include "cmd/profile.h"
 #include "cmd/verdict.h"
+#include "fsmap/fsmap.h"
 #include "image/image.h"
 #include "policies/policies.h"
 #include "report/report.h"
@@ -19,9 +20,10 @@ static inline void ck_auto_facts(CkptFacts **f)
 		ckpt_facts__free_unpacked(*f, NULL);
 }
 
-static int judge(const char *dir, const char *profile, const struct policy *p, struct verdict *ret,
-		 struct ck_err *err)
+static int judge(const struct cmd_args *a, const struct fsmap_maps *maps, const struct policy *p,
+		 struct verdict *ret, struct ck_err *err)
 {
+	const char *dir = cmd_value(a, "image"), *profile = cmd_value(a, "host");
 	CK_AUTO(image) struct image *img = NULL;
 	CK_AUTO(facts) CkptFacts *host = NULL;
 	int r = profile ? cmd_profile_read(profile, &host, err) : 0;
@@ -30,8 +32,8 @@ static int judge(const char *dir, const char *profile, const struct policy *p, s
 		return r;
 	r = policy_image_open(dir, &img, err);
 	if (r == 0)
-		r = host ? policy_check_profile(img, host, p, ret, err)
-			 : policy_check_live(img, p, ret, err);
+		r = host ? policy_check_profile(img, maps, host, p, ret, err)
+			 : policy_check_live(img, maps, p, ret, err);
 	if (r < 0 && policy_check_broken(dir, err, p, ret) == 0)
 		r = 0;
 	return r;
@@ -60,6 +62,7 @@ static int fail(const struct ck_err *err, char *why, size_t size)
 static int check(const struct cmd_args *a, FILE *out, char *why, size_t size)
 {
 	CK_AUTO(policy) struct policy *policy = NULL;
+	CK_AUTO(fsmap_maps) struct fsmap_maps maps = { 0 };
 	CK_AUTO(verdict) struct verdict verdict = { 0 };
 	struct ck_err err = CK_ERR_INIT;
 	const char *format = cmd_value(a, "format");
@@ -68,7 +71,11 @@ static int check(const struct cmd_args *a, FILE *out, char *why, size_t size)
 	snprintf(why, size, "the policy can't be used");
 	if (status != CMD_EXIT_OK)
 		return status;
-	if (judge(cmd_value(a, "image"), cmd_value(a, "host"), policy, &verdict, &err) < 0)
+	snprintf(why, size, "the maps can't be used");
+	status = cmd_verdict_maps(a, &maps);
+	if (status != CMD_EXIT_OK)
+		return status;
+	if (judge(a, &maps, policy, &verdict, &err) < 0)
 		return fail(&err, why, size);
 	summarize(&verdict, why, size);
 	status = cmd_verdict_status(&verdict);

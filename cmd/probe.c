@@ -9,7 +9,9 @@
 #include "base/fd.h"
 #include "cmd/cmd.h"
 #include "cmd/output.h"
+#include "cmd/verdict.h"
 #include "cpuinfo/cpuinfo.h"
+#include "fsmap/fsmap.h"
 #include "image/image.h"
 #include "policies/policies.h"
 #include "probe/probe.h"
@@ -34,7 +36,8 @@ static inline void ck_auto_needs(CkptNeeds **n)
 		ckpt_needs__free_unpacked(*n, NULL);
 }
 
-static int probe_for(const char *dir, CkptFacts **ret, struct ck_err *err)
+static int probe_for(const char *dir, const struct fsmap_maps *maps, CkptFacts **ret,
+		     struct ck_err *err)
 {
 	CK_AUTO(image) struct image *img = NULL;
 	CK_AUTO(needs) CkptNeeds *needs = NULL;
@@ -42,7 +45,7 @@ static int probe_for(const char *dir, CkptFacts **ret, struct ck_err *err)
 	int r = policy_image_open(dir, &img, err);
 
 	if (r == 0)
-		r = policy_read_needs(img, &needs, &source, err);
+		r = policy_read_needs(img, maps, &needs, &source, err);
 	if (r == 0)
 		r = policy_look(needs, ret, err);
 	if (r == 0 && probe_path_packages(*ret) < 0)
@@ -68,18 +71,21 @@ static int probe_cpuid(const char *path, CkptFacts **ret, struct ck_err *err)
 int cmd_probe(const struct cmd_args *a)
 {
 	CK_AUTO(facts) CkptFacts *facts = NULL;
+	CK_AUTO(fsmap_maps) struct fsmap_maps maps = { 0 };
 	struct ck_err err = CK_ERR_INIT;
 	const char *path = cmd_value(a, "output");
 	const char *image = cmd_value(a, "for"), *cpuid = cmd_value(a, "from-cpuid");
 	const char *modules = cmd_value(a, "modules");
-	int r;
+	int r, status = cmd_verdict_maps(a, &maps);
 
+	if (status != CMD_EXIT_OK)
+		return status;
 	if (image && cpuid)
 		return cmd_usage("probe", "--for looks at this host, --from-cpuid does not");
 	if (cpuid)
 		r = probe_cpuid(cpuid, &facts, &err);
 	else if (image)
-		r = probe_for(image, &facts, &err);
+		r = probe_for(image, &maps, &facts, &err);
 	else
 		r = probe_facts(&facts, &err);
 	if (r == 0 && modules)

@@ -15,6 +15,7 @@
 #include "cmd/verdict.h"
 #include "cmd/watch.h"
 #include "engine/engine.h"
+#include "fsmap/fsmap.h"
 #include "image/image.h"
 #include "image/stats.pb-c.h"
 #include "policies/policies.h"
@@ -131,11 +132,14 @@ int cmd_restore(const struct cmd_args *a)
 {
 	CK_AUTO(image) struct image *img = NULL;
 	CK_AUTO(policy) struct policy *policy = NULL;
+	CK_AUTO(fsmap_maps) struct fsmap_maps maps = { 0 };
 	struct restoring r = { .stats = cmd_value(a, "stats") };
 	struct engine_restore_opts o = { .on_note = on_note, .on_running = on_running, .arg = &r };
 	struct ck_err err = CK_ERR_INIT;
 	int status = cmd_verdict_policy(a, &policy), wait_status = 0;
 
+	if (status == CMD_EXIT_OK)
+		status = cmd_verdict_maps(a, &maps);
 	if (status != CMD_EXIT_OK)
 		return status;
 	status = cmd_watch_start(&r.watch, a);
@@ -147,10 +151,11 @@ int cmd_restore(const struct cmd_args *a)
 	if (image_open(cmd_value(a, "image"), &img, &err) < 0)
 		return cmd_watch_fail(&r.watch, &err);
 	cmd_watch_stage(&r.watch, "check");
-	status = cmd_verdict_refuses("restore", img, policy);
+	status = cmd_verdict_refuses("restore", img, &maps, policy);
 	if (status != CMD_EXIT_OK)
 		return cmd_watch_end(&r.watch, status, NULL);
 	o.image = img;
+	o.maps = &maps;
 	if (engine_restore(&o, &wait_status, &err) < 0)
 		return cmd_watch_fail(&r.watch, &err);
 	tell_end(&r, o.flags & ENGINE_DETACH, wait_status);

@@ -14,6 +14,7 @@
 #include "cmd/cmd.h"
 #include "cmd/profile.h"
 #include "cmd/verdict.h"
+#include "fsmap/fsmap.h"
 #include "image/image.h"
 #include "policies/policies.h"
 #include "report/report.h"
@@ -43,21 +44,22 @@ static int no_memory(struct ck_err *err)
 	return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot judge for many hosts");
 }
 
-static int read_image(const char *dir, struct policy_case *ret, struct ck_err *err)
+static int read_image(const char *dir, const struct fsmap_maps *maps, struct policy_case *ret,
+		      struct ck_err *err)
 {
 	CK_AUTO(image) struct image *img = NULL;
 	int r = policy_image_open(dir, &img, err);
 
 	if (r == 0)
-		r = policy_case_read(img, ret, err);
+		r = policy_case_read(img, maps, ret, err);
 	/* A broken image is an answer too. */
 	if (r < 0 && policy_case_broken(dir, err, ret) == 0)
 		r = 0;
 	return r;
 }
 
-static int read_images(const struct cmd_args *a, struct report_site *s, struct cases *cases,
-		       struct ck_err *err)
+static int read_images(const struct cmd_args *a, const struct fsmap_maps *maps,
+		       struct report_site *s, struct cases *cases, struct ck_err *err)
 {
 	const char *dir;
 	size_t n = 0;
@@ -70,7 +72,7 @@ static int read_images(const struct cmd_args *a, struct report_site *s, struct c
 	if (!s->images || !cases->c)
 		return no_memory(err);
 	for (size_t i = 0; (dir = cmd_each(a, "image", &i));) {
-		r = read_image(dir, &cases->c[cases->n], err);
+		r = read_image(dir, maps, &cases->c[cases->n], err);
 		if (r < 0)
 			return r;
 		cases->n++;
@@ -175,13 +177,17 @@ static int judge_all(const struct cmd_args *a, const struct cases *cases,
 int cmd_site_judge(const struct cmd_args *a, struct report_site *ret)
 {
 	CK_AUTO(policy) struct policy *policy = NULL;
+	CK_AUTO(fsmap_maps) struct fsmap_maps maps = { 0 };
 	CK_AUTO(cases) struct cases cases = { 0 };
 	struct ck_err err = CK_ERR_INIT;
 	int status = cmd_verdict_policy(a, &policy);
 
+	if (status == CMD_EXIT_OK)
+		status = cmd_verdict_maps(a, &maps);
 	if (status != CMD_EXIT_OK)
 		return status;
-	if (read_images(a, ret, &cases, &err) < 0 || judge_all(a, &cases, policy, ret, &err) < 0)
+	if (read_images(a, &maps, ret, &cases, &err) < 0 ||
+	    judge_all(a, &cases, policy, ret, &err) < 0)
 		return cmd_fail(a->cmd->name, &err);
 	return CMD_EXIT_OK;
 }

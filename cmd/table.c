@@ -27,6 +27,15 @@ const size_t cmd_globals_len = CK_ARRAY_SIZE(cmd_globals);
 	  "go on against what this rule finds; the verdict says who did so" }
 /* clang-format on */
 
+/* Where files are on the target. */
+/* clang-format off */
+#define MAP_OPTIONS \
+	{ "map", 0, "OLD:NEW", CMD_TEXT, CMD_REPEAT, \
+	  "what the job had below OLD is below NEW; the longest OLD counts. A ':' within a path is " \
+	  "written \\:" }, \
+	{ "maps", 0, "FILE", CMD_FILE, CMD_REPEAT, "a file with such maps, a line each" }
+/* clang-format on */
+
 /* clang-format off */
 #define STATUS_OPTION \
 	{ "status-fd", 0, "N", CMD_TEXT, 0, \
@@ -43,6 +52,7 @@ static const struct cmd_option check_options[] = {
 	{ "all", 0, NULL, CMD_FLAG, 0, "tell also what is fine" },
 	{ "for", 0, CMD_CALLERS, CMD_WORD, 0,
 	  "answer a scheduler in its own way: the verdict goes to standard error" },
+	MAP_OPTIONS,
 	POLICY_OPTIONS,
 };
 
@@ -63,6 +73,7 @@ static const struct cmd_option help_options[] = {
 static const struct cmd_option match_options[] = {
 	{ "image", 0, "DIR", CMD_DIR, CMD_REQUIRED, "the image; CRIU's are judged too" },
 	{ "format", 0, "text|json", CMD_WORD, 0, "how the list is written" },
+	MAP_OPTIONS,
 	POLICY_OPTIONS,
 };
 
@@ -72,6 +83,7 @@ static const struct cmd_option probe_options[] = {
 	{ "for", 0, "IMAGE", CMD_DIR, 0,
 	  "answer also what this image asks: its files, directories and pids, as this user finds "
 	  "them" },
+	MAP_OPTIONS,
 	{ "modules", 0, "DIR", CMD_DIR, 0,
 	  "look for kernel modules in this tree, another kernel's /lib/modules/RELEASE" },
 	{ "from-cpuid", 0, "FILE", CMD_FILE, 0,
@@ -85,6 +97,7 @@ static const struct cmd_option report_options[] = {
 	  "write the page, as HTML that needs no other file; it is there as a whole or not at "
 	  "all" },
 	{ "format", 0, "text|json", CMD_WORD, 0, "how the summary is written" },
+	MAP_OPTIONS,
 	POLICY_OPTIONS,
 };
 
@@ -98,6 +111,7 @@ static const struct cmd_option restore_options[] = {
 	{ "stats", 0, "FILE", CMD_FILE, 0,
 	  "write what it cost to FILE, as CRIU does to stats-restore, once the job runs" },
 	STATUS_OPTION,
+	MAP_OPTIONS,
 	POLICY_OPTIONS,
 };
 

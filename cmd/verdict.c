@@ -12,6 +12,7 @@
 #include "base/auto.h"
 #include "base/err.h"
 #include "cmd/cmd.h"
+#include "fsmap/fsmap.h"
 #include "policies/policies.h"
 #include "report/report.h"
 
@@ -62,6 +63,25 @@ int cmd_verdict_policy(const struct cmd_args *a, struct policy **ret)
 	return CMD_EXIT_OK;
 }
 
+int cmd_verdict_maps(const struct cmd_args *a, struct fsmap_maps *ret)
+{
+	CK_AUTO(fsmap_maps) struct fsmap_maps maps = { 0 };
+	struct ck_err err = CK_ERR_INIT;
+	const char *value;
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && (value = cmd_each(a, "map", &i));)
+		r = fsmap_maps_add(&maps, value, &err);
+	for (size_t i = 0; r == 0 && (value = cmd_each(a, "maps", &i));)
+		r = fsmap_maps_read(&maps, value, &err);
+	if (r < 0)
+		return err.kind == CK_ERR_USAGE ? cmd_usage(a->cmd->name, "%s", err.what)
+						: cmd_fail(a->cmd->name, &err);
+	*ret = maps;
+	maps = (struct fsmap_maps){ 0 };
+	return CMD_EXIT_OK;
+}
+
 int cmd_verdict_status(const struct verdict *v)
 {
 	switch (v->status) {
@@ -83,13 +103,14 @@ int cmd_verdict_status(const struct verdict *v)
 	return CMD_EXIT_SOFTWARE;
 }
 
-int cmd_verdict_refuses(const char *sub, const struct image *img, const struct policy *policy)
+int cmd_verdict_refuses(const char *sub, const struct image *img, const struct fsmap_maps *maps,
+			const struct policy *policy)
 {
 	CK_AUTO(verdict) struct verdict verdict = { 0 };
 	struct ck_err err = CK_ERR_INIT;
 	int status;
 
-	if (policy_check_live(img, policy, &verdict, &err) < 0)
+	if (policy_check_live(img, maps, policy, &verdict, &err) < 0)
 		return cmd_fail(sub, &err);
 	status = cmd_verdict_status(&verdict);
 	/* What somebody takes upon himself is said before anything happens. */

@@ -12,6 +12,7 @@
 
 #include "base/err.h"
 
+struct fsmap_maps;
 struct image;
 
 /*
@@ -79,6 +80,7 @@ struct engine_restore_stats {
 
 struct engine_restore_opts {
 	const struct image *image;
+	const struct fsmap_maps *maps; /* NULL: everything is where it was */
 	unsigned int flags;
 	struct engine_watch watch;
 	/* Called once the job runs, in the caller's process; may be NULL. */

@@ -38,8 +38,8 @@ static int read_message(const struct image *img, enum image_kind kind,
 	return 0;
 }
 
-int policy_read_needs(const struct image *img, CkptNeeds **ret_needs, CkptFacts **ret_source,
-		      struct ck_err *err)
+static int read_recorded(const struct image *img, CkptNeeds **ret_needs, CkptFacts **ret_source,
+			 struct ck_err *err)
 {
 	ProtobufCMessage *needs, *facts;
 	int r;
@@ -57,6 +57,19 @@ int policy_read_needs(const struct image *img, CkptNeeds **ret_needs, CkptFacts 
 	*ret_needs = (CkptNeeds *)needs;
 	*ret_source = (CkptFacts *)facts;
 	return 0;
+}
+
+int policy_read_needs(const struct image *img, const struct fsmap_maps *maps, CkptNeeds **ret_needs,
+		      CkptFacts **ret_source, struct ck_err *err)
+{
+	int r = read_recorded(img, ret_needs, ret_source, err);
+
+	if (r < 0 || fsmap_map_needs(maps, *ret_needs) == 0)
+		return r;
+	ckpt_needs__free_unpacked(*ret_needs, NULL);
+	if (*ret_source)
+		ckpt_facts__free_unpacked(*ret_source, NULL);
+	return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot map paths");
 }
 
 struct sums_seen {
@@ -101,11 +114,12 @@ void policy_case_done(struct policy_case *c)
 	memset(c, 0, sizeof(*c));
 }
 
-int policy_case_read(const struct image *img, struct policy_case *ret, struct ck_err *err)
+int policy_case_read(const struct image *img, const struct fsmap_maps *maps,
+		     struct policy_case *ret, struct ck_err *err)
 {
 	CK_AUTO(case) struct policy_case c = { 0 };
 	struct sums_seen seen = { 0 };
-	int r = policy_read_needs(img, &c.needs, &c.source, err);
+	int r = policy_read_needs(img, maps, &c.needs, &c.source, err);
 
 	if (r == 0)
 		r = image_each(img, see, &seen, err);
@@ -190,23 +204,24 @@ int policy_look(const CkptNeeds *needs, CkptFacts **ret, struct ck_err *err)
 	return 0;
 }
 
-int policy_check_live(const struct image *img, const struct policy *p, struct verdict *ret,
-		      struct ck_err *err)
+int policy_check_live(const struct image *img, const struct fsmap_maps *maps,
+		      const struct policy *p, struct verdict *ret, struct ck_err *err)
 {
 	CK_AUTO(case) struct policy_case c = { 0 };
 	CK_AUTO(facts) CkptFacts *host = NULL;
-	int r = policy_case_read(img, &c, err);
+	int r = policy_case_read(img, maps, &c, err);
 
 	if (r == 0)
 		r = policy_look(c.needs, &host, err);
 	return r < 0 ? r : judge(&c, host, true, p, ret, err);
 }
 
-int policy_check_profile(const struct image *img, const CkptFacts *host, const struct policy *p,
-			 struct verdict *ret, struct ck_err *err)
+int policy_check_profile(const struct image *img, const struct fsmap_maps *maps,
+			 const CkptFacts *host, const struct policy *p, struct verdict *ret,
+			 struct ck_err *err)
 {
 	CK_AUTO(case) struct policy_case c = { 0 };
-	int r = policy_case_read(img, &c, err);
+	int r = policy_case_read(img, maps, &c, err);
 
 	return r < 0 ? r : judge(&c, host, false, p, ret, err);
 }

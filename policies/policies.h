@@ -15,6 +15,7 @@
 #include "image/rule.h"
 
 struct ck_err;
+struct fsmap_maps;
 struct image;
 
 /* ---- policies ---- */
@@ -121,10 +122,13 @@ int policy_judge(const struct rule_input *in, const struct policy *p, struct ver
 
 /* image_open(), or for a file image_open_archive(): enough to be judged. */
 int policy_image_open(const char *path, struct image **ret, struct ck_err *err);
-/* What an image needs, and where it comes from: read from an image of ours, derived from CRIU's.
- * *ret_source may become NULL. Both are freed with their *__free_unpacked(). */
-int policy_read_needs(const struct image *img, CkptNeeds **ret_needs, CkptFacts **ret_source,
-		      struct ck_err *err);
+/*
+ * What an image needs, and where it comes from: read from an image of ours, derived from CRIU's.
+ * Paths are those of the target: maps, which may be NULL, are applied here. *ret_source may become
+ * NULL. Both are freed with their *__free_unpacked().
+ */
+int policy_read_needs(const struct image *img, const struct fsmap_maps *maps, CkptNeeds **ret_needs,
+		      CkptFacts **ret_source, struct ck_err *err);
 /* An image as the judge sees it: read once, judged for many hosts. */
 struct policy_case {
 	char *dir;
@@ -133,7 +137,8 @@ struct policy_case {
 	CkptNeeds *needs;        /* NULL if it is broken */
 	CkptFacts *source;       /* may be NULL */
 };
-int policy_case_read(const struct image *img, struct policy_case *ret, struct ck_err *err);
+int policy_case_read(const struct image *img, const struct fsmap_maps *maps,
+		     struct policy_case *ret, struct ck_err *err);
 /* For an image that could not be opened, from image_open()'s error: every verdict will say so.
  * -EINVAL if that error says nothing about the image itself. */
 int policy_case_broken(const char *dir, const struct ck_err *fault, struct policy_case *ret);
@@ -150,11 +155,12 @@ int policy_case_judge(const struct policy_case *c, const CkptFacts *host, const 
 int policy_look(const CkptNeeds *needs, CkptFacts **ret, struct ck_err *err);
 /* Looks at this host as it is now, and judges. Takes some ten milliseconds. A verdict against it is
  * no error: 0 with *ret filled. */
-int policy_check_live(const struct image *img, const struct policy *p, struct verdict *ret,
-		      struct ck_err *err);
+int policy_check_live(const struct image *img, const struct fsmap_maps *maps,
+		      const struct policy *p, struct verdict *ret, struct ck_err *err);
 /* The same for a stored host profile. */
-int policy_check_profile(const struct image *img, const CkptFacts *host, const struct policy *p,
-			 struct verdict *ret, struct ck_err *err);
+int policy_check_profile(const struct image *img, const struct fsmap_maps *maps,
+			 const CkptFacts *host, const struct policy *p, struct verdict *ret,
+			 struct ck_err *err);
 /*
  * For an image that could not be opened: a verdict made of image_open()'s error. -errno (and *err
  * untouched) if that error says nothing about the image itself.

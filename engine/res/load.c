@@ -70,6 +70,8 @@ static int load_files(struct engine_restore *r, struct ck_err *err)
 
 	if (e == -ENOENT)
 		return ck_fail(err, CK_ERR_IMAGE, e, "the image has no files.img");
+	if (e == 0)
+		e = res_map_files(r, err);
 	if (e < 0)
 		return e;
 	res->file = calloc(res->files.n + 1, sizeof(*res->file));

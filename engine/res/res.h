@@ -348,6 +348,9 @@ int res_err_at_rfile(const struct res_rfile *f, struct ck_err *err, int r);
 /* The file will be opened. */
 int res_want(struct engine_restore *r, uint32_t id, enum res_want want, struct ck_err *err);
 
+/* map.c: the entries' paths become those of this host. Once, before anything else looks at them. */
+int res_map_files(struct engine_restore *r, struct ck_err *err);
+
 /* reg.c */
 /* Sanity of an entry. */
 int res_load_reg(const RegFileEntry *reg, struct ck_err *err);

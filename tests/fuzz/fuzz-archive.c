@@ -13,7 +13,7 @@ static void ask(const struct image *img)
 	struct ck_err err = CK_ERR_INIT;
 	CkptNeeds *needs;
 	CkptFacts *source;
-	int r = policy_read_needs(img, &needs, &source, &err);
+	int r = policy_read_needs(img, NULL, &needs, &source, &err);
 
 	if (r < 0) {
 		fuzz_failed_well(r, &err);

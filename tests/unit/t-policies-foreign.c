@@ -275,7 +275,8 @@ START_TEST(derives_what_is_there)
 	const CkptNeedPath *p;
 
 	ck_assert_int_eq(image_open(dir, &img, &err), 0);
-	ck_assert_msg(policy_read_needs(img, &n, &source, &err) == 0, "%s %s", err.what, err.where);
+	ck_assert_msg(policy_read_needs(img, NULL, &n, &source, &err) == 0, "%s %s", err.what,
+		      err.where);
 	ck_assert_ptr_null(source);
 	ck_assert_str_eq(n->arch, "x86_64");
 	ck_assert_uint_eq(n->n_tasks, 1);
@@ -362,7 +363,8 @@ START_TEST(cpu_of_the_c_library)
 
 	add_data_page();
 	ck_assert_msg(image_open(dir, &img, &err) == 0, "%s %s", err.what, err.where);
-	ck_assert_msg(policy_read_needs(img, &n, &source, &err) == 0, "%s %s", err.what, err.where);
+	ck_assert_msg(policy_read_needs(img, NULL, &n, &source, &err) == 0, "%s %s", err.what,
+		      err.where);
 	ck_assert_ptr_nonnull(source);
 	ck_assert_uint_eq(source->cpu->model, 60);
 	/* The areas of this image's threads have AVX-512, whatever the CPU said. */
@@ -423,7 +425,7 @@ START_TEST(damage)
 		ck_assert_int_eq(ck_read_file_at(AT_FDCWD, name, 1 << 20, &good, &len), 0);
 		spoil(name, good, len, &seed);
 		if (image_open(dir, &img, &err) == 0) {
-			if (policy_read_needs(img, &n, &source, &err) == 0) {
+			if (policy_read_needs(img, NULL, &n, &source, &err) == 0) {
 				judged++;
 				ck_assert_uint_gt(ckpt_needs__get_packed_size(n), 0);
 				ckpt_needs__free_unpacked(n, NULL);
