@@ -143,6 +143,17 @@ fail:
 	return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot read");
 }
 
+/* UINT64_MAX, more than any file has, if the sum can't be. */
+static uint64_t chunks_len(const CkptFileEntry *e)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < e->n_chunks; i++)
+		if (__builtin_add_overflow(sum, e->chunks[i]->len, &sum))
+			return UINT64_MAX;
+	return sum;
+}
+
 /* How many raw bytes stand behind the last entry, off being where they begin. */
 static uint64_t raw_len(struct reader *rd, const ProtobufCMessage *m, uint64_t off)
 {
@@ -152,6 +163,8 @@ static uint64_t raw_len(struct reader *rd, const ProtobufCMessage *m, uint64_t o
 		return ((const SkPacketEntry *)m)->length;
 	if (m->descriptor == &ghost_chunk_entry__descriptor)
 		return ((const GhostChunkEntry *)m)->len;
+	if (m->descriptor == &ckpt_file_entry__descriptor)
+		return chunks_len((const CkptFileEntry *)m);
 	rd->chunks = ((const GhostFileEntry *)m)->has_chunks && ((const GhostFileEntry *)m)->chunks;
 	return rd->chunks ? 0 : rd->w->end - off;
 }

@@ -51,7 +51,7 @@ enum image_kind {
 	IMAGE_STATS_RESTORE,
 	IMAGE_CKPT_FACTS,
 	IMAGE_CKPT_NEEDS,
-	IMAGE_CKPT_FILE, /* ckpt-file-%x: a file that has a name, and travels all the same */
+	IMAGE_CKPT_FILES, /* files that have names, and travel all the same */
 	IMAGE_CKPT_SUMS, /* page checksums, written after the job was let go */
 	IMAGE_CKPT_MANIFEST,
 	IMAGE_N_KINDS,

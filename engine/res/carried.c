@@ -24,97 +24,189 @@
 
 enum { COPY_CHUNK = 1 << 18 };
 
+/* A run of data in the image */
+struct run {
+	uint64_t at, off, len; /* bytes: where in the image's file, where in the file, how much */
+};
+
 struct res_carried {
-	enum image_kind kind; /* IMAGE_GHOST_FILE, or IMAGE_CKPT_FILE: it has a name */
+	enum image_kind kind; /* IMAGE_GHOST_FILE, or IMAGE_CKPT_FILES: it has a name */
 	uint32_t id;
-	struct image_entries e; /* e.m[0] is the ghost_file_entry */
-	int fd;                 /* once made: readable and writable */
-	char *temp;             /* what it is called until it gets its name; NULL without one */
+	struct image_entries e;     /* of a ghost-file */
+	const GhostFileEntry *head; /* in e, or in ckpt-files.img */
+	struct run *runs;
+	size_t n_runs;
+	int fd;     /* once made: readable and writable */
+	char *temp; /* what it is called until it gets its name; NULL without one */
 	const char *name;
 };
 
-static const GhostFileEntry *head_of(const struct res_carried *c)
-{
-	return (const GhostFileEntry *)c->e.m[0];
-}
-
 mode_t res_carried_mode(const struct res_carried *c)
 {
-	return head_of(c)->mode;
+	return c->head->mode;
 }
 
 /* ---- load ---- */
 
-static int check_carried(const struct res_carried *c, struct ck_err *err)
+static int check_head(const struct res_carried *c, struct ck_err *err)
 {
-	const GhostFileEntry *h;
+	const GhostFileEntry *h = c->head;
 
-	if (c->e.n == 0)
-		return ck_fail(err, CK_ERR_IMAGE, -EINVAL, "is empty");
-	h = head_of(c);
-	if (c->kind == IMAGE_CKPT_FILE && S_ISDIR(h->mode))
+	if (c->kind == IMAGE_CKPT_FILES && S_ISDIR(h->mode))
 		return ck_fail(err, CK_ERR_IMAGE, -EINVAL, "holds a directory");
 	if (!S_ISREG(h->mode) && !S_ISDIR(h->mode) && !S_ISFIFO(h->mode))
 		return ck_fail(err, CK_ERR_HOST, -EOPNOTSUPP,
 			       "holds a kind of file that can't be made (mode %o)", h->mode);
-	if (!h->has_chunks || !h->chunks)
-		return c->e.n == 1 ? 0 : ck_fail(err, CK_ERR_IMAGE, -EINVAL, "has odd entries");
-	if (!h->has_size || h->size > INT64_MAX)
+	if (h->has_chunks && h->chunks && (!h->has_size || h->size > INT64_MAX))
 		return ck_fail(err, CK_ERR_IMAGE, -EINVAL, "has no size");
-	for (size_t i = 1; i < c->e.n; i++) {
-		const GhostChunkEntry *k = (const GhostChunkEntry *)c->e.m[i];
-
-		if (k->len != c->e.raw_len[i] || k->off > h->size || k->len > h->size - k->off)
-			return ck_fail(err, CK_ERR_IMAGE, -EINVAL, "has a chunk outside of it");
-	}
 	return 0;
 }
 
-static int get_carried(struct engine_restore *r, enum image_kind kind, uint32_t id,
-		       struct res_carried **ret, struct ck_err *err)
+static int add_run(struct res_carried *c, const GhostChunkEntry *k, uint64_t at, struct ck_err *err)
 {
-	struct res_restore *res = r->res;
-	struct res_carried **grown, *c;
-	char name[IMAGE_NAME_MAX];
+	if (k->off > c->head->size || k->len > c->head->size - k->off)
+		return ck_fail(err, CK_ERR_IMAGE, -EINVAL, "has a chunk outside of it");
+	c->runs[c->n_runs++] = (struct run){ at, k->off, k->len };
+	return 0;
+}
+
+static int alloc_runs(struct res_carried *c, size_t n, struct ck_err *err)
+{
+	c->runs = calloc(n + 1, sizeof(*c->runs));
+	return c->runs ? 0 : ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot remember what it holds");
+}
+
+/* ghost-file-ID.img */
+static int load_ghost(struct engine_restore *r, struct res_carried *c, struct ck_err *err)
+{
+	int e = image_read_all(r->image, c->kind, c->id, &c->e, err);
+
+	if (e < 0)
+		return e;
+	if (c->e.n == 0)
+		return ck_fail(err, CK_ERR_IMAGE, -EINVAL, "is empty");
+	c->head = (const GhostFileEntry *)c->e.m[0];
+	e = check_head(c, err);
+	if (e == 0)
+		e = alloc_runs(c, c->e.n, err);
+	if (e < 0)
+		return e;
+	if (!c->head->has_chunks || !c->head->chunks) {
+		c->runs[c->n_runs++] = (struct run){ c->e.raw_off[0], 0, c->e.raw_len[0] };
+		return c->e.n == 1 ? 0 : ck_fail(err, CK_ERR_IMAGE, -EINVAL, "has odd entries");
+	}
+	for (size_t i = 1; i < c->e.n && e == 0; i++)
+		e = add_run(c, (const GhostChunkEntry *)c->e.m[i], c->e.raw_off[i], err);
+	return e;
+}
+
+static int load_entry(struct res_carried *c, const CkptFileEntry *f, uint64_t at,
+		      struct ck_err *err)
+{
 	int e;
 
-	for (size_t i = 0; i < res->n_carried; i++)
-		if (res->carried[i]->id == id && res->carried[i]->kind == kind) {
-			*ret = res->carried[i];
-			return 0;
-		}
-	grown = reallocarray(res->carried, res->n_carried + 1, sizeof(*grown));
+	c->head = f->file;
+	e = check_head(c, err);
+	if (e == 0)
+		e = alloc_runs(c, f->n_chunks, err);
+	for (size_t i = 0; i < f->n_chunks && e == 0; i++) {
+		e = add_run(c, f->chunks[i], at, err);
+		at += f->chunks[i]->len;
+	}
+	return e;
+}
+
+static struct res_carried *carried_new(struct engine_restore *r, enum image_kind kind, uint32_t id,
+				       struct ck_err *err)
+{
+	struct res_restore *res = r->res;
+	struct res_carried **grown = reallocarray(res->carried, res->n_carried + 1, sizeof(*grown));
+	struct res_carried *c = calloc(1, sizeof(*c));
+
 	if (grown)
 		res->carried = grown;
-	c = grown ? calloc(1, sizeof(*c)) : NULL;
-	if (!c)
-		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot remember a carried file");
+	if (!grown || !c) {
+		free(c);
+		ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot remember a carried file");
+		return NULL;
+	}
 	c->kind = kind;
 	c->id = id;
 	c->fd = -EBADF;
 	res->carried[res->n_carried++] = c;
-	e = image_read_all(r->image, kind, id, &c->e, err);
-	if (e == 0)
-		e = check_carried(c, err);
+	return c;
+}
+
+static int get_ghost(struct engine_restore *r, uint32_t id, struct res_carried **ret,
+		     struct ck_err *err)
+{
+	struct res_carried *c;
+	int e;
+
+	for (size_t i = 0; i < r->res->n_carried; i++)
+		if (r->res->carried[i]->id == id && r->res->carried[i]->kind == IMAGE_GHOST_FILE) {
+			*ret = r->res->carried[i];
+			return 0;
+		}
+	c = carried_new(r, IMAGE_GHOST_FILE, id, err);
+	if (!c)
+		return -ENOMEM;
+	e = load_ghost(r, c, err);
+	if (e < 0)
+		return ck_err_at(err, e, "ghost-file-%x.img", id);
 	*ret = c;
-	image_file_name(kind, id, name);
-	return e < 0 ? ck_err_at(err, e, "%s", name) : 0;
+	return 0;
+}
+
+/* Entries are asked for in the order in which they stand, nearly. */
+static int get_named(struct engine_restore *r, uint32_t id, struct res_carried **ret,
+		     struct ck_err *err)
+{
+	struct res_restore *res = r->res;
+	const struct image_entries *all = &res->ckpt_files;
+	struct res_carried *c;
+	size_t at = 0, n;
+	int e;
+
+	for (n = 0; n < all->n; n++) {
+		at = (res->last_named + n) % all->n;
+		if (((const CkptFileEntry *)all->m[at])->id == id)
+			break;
+	}
+	if (n == all->n)
+		return ck_fail(err, CK_ERR_IMAGE, -ENOENT, "ckpt-files.img has no file %u", id);
+	res->last_named = at;
+	if (!res->named[at]) {
+		c = carried_new(r, IMAGE_CKPT_FILES, id, err);
+		if (!c)
+			return -ENOMEM;
+		e = load_entry(c, (const CkptFileEntry *)all->m[at], all->raw_off[at], err);
+		if (e < 0)
+			return ck_err_at(err, e, "file %u of ckpt-files.img", id);
+		res->named[at] = c;
+	}
+	*ret = res->named[at];
+	return 0;
 }
 
 /* Where it had two names, one of them is enough: nothing tells them apart. */
 static int load_named(struct engine_restore *r, struct res_rfile *f, struct ck_err *err)
 {
 	const RegFileEntry *reg = f->fe->reg;
+	struct res_carried *c = NULL;
 	int e;
 
 	if (!reg->has_carried)
 		return 0;
 	if (f->carried)
 		return ck_fail(err, CK_ERR_IMAGE, -EEXIST, "file %u is carried twice", f->fe->id);
-	e = get_carried(r, IMAGE_CKPT_FILE, reg->carried, &f->carried, err);
-	if (e == 0 && !f->carried->name)
-		f->carried->name = reg->name;
-	return e;
+	e = get_named(r, reg->carried, &c, err);
+	if (e < 0)
+		return e;
+	if (!c->name)
+		c->name = reg->name;
+	f->carried = c;
+	return 0;
 }
 
 static int load_remap(struct engine_restore *r, const RemapFilePathEntry *m, struct ck_err *err)
@@ -132,15 +224,21 @@ static int load_remap(struct engine_restore *r, const RemapFilePathEntry *m, str
 			       f->fe->reg->name);
 	if (f->carried)
 		return ck_fail(err, CK_ERR_IMAGE, -EEXIST, "file %u is carried twice", m->orig_id);
-	return get_carried(r, IMAGE_GHOST_FILE,
-			   m->has_remap_type ? m->remap_id : m->remap_id & ~(1u << 31), &f->carried,
-			   err);
+	return get_ghost(r, m->has_remap_type ? m->remap_id : m->remap_id & ~(1u << 31),
+			 &f->carried, err);
 }
 
 int res_carried_load(struct engine_restore *r, struct ck_err *err)
 {
 	int ret = res_read_all(r, IMAGE_REMAP_FPATH, &r->res->remaps, err);
 
+	if (ret == 0)
+		ret = res_read_all(r, IMAGE_CKPT_FILES, &r->res->ckpt_files, err);
+	if (ret < 0)
+		return ret;
+	r->res->named = calloc(r->res->ckpt_files.n + 1, sizeof(struct res_carried *));
+	if (!r->res->named)
+		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot remember carried files");
 	for (size_t i = 0; ret == 0 && i < r->res->remaps.n; i++)
 		ret = load_remap(r, (const RemapFilePathEntry *)r->res->remaps.m[i], err);
 	for (size_t i = 0; ret == 0 && i < r->res->n_files; i++)
@@ -155,7 +253,7 @@ int res_carried_load(struct engine_restore *r, struct ck_err *err)
 static int make_dirs(const struct res_carried *c, struct ck_err *err)
 {
 	CK_AUTO(free) char *path = strdup(c->name);
-	const GhostFileEntry *h = head_of(c);
+	const GhostFileEntry *h = c->head;
 	size_t depth = 0;
 	char *slash;
 
@@ -191,7 +289,7 @@ static int make_named(struct res_carried *c, struct ck_err *err)
 		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot make %s again", c->name);
 	}
 	fd = mkostemp(c->temp, O_CLOEXEC);
-	if (fd >= 0 && S_ISFIFO(head_of(c)->mode)) {
+	if (fd >= 0 && S_ISFIFO(c->head->mode)) {
 		close(fd);
 		/* The number is ours now; between the two calls it can only be lost. */
 		fd = unlink(c->temp) == 0 && mkfifo(c->temp, 0600) == 0
@@ -251,7 +349,7 @@ static int make_in(const char *dir, mode_t mode)
 /* Near its old place, else where temporary files go. */
 static int make(const struct res_carried *c, const char *path, struct ck_err *err)
 {
-	const mode_t mode = head_of(c)->mode;
+	const mode_t mode = c->head->mode;
 	const char *const others[] = { secure_getenv("TMPDIR"), "/tmp", "/var/tmp" };
 	const char *slash = strrchr(path, '/');
 	CK_AUTO(free) char *dir = strndup(path, slash > path ? (size_t)(slash - path) : 1);
@@ -297,7 +395,7 @@ static int copy(int in, uint64_t in_off, int out, uint64_t off, uint64_t len, vo
 
 static int fill(struct engine_restore *r, const struct res_carried *c, int fd, struct ck_err *err)
 {
-	const GhostFileEntry *h = head_of(c);
+	const GhostFileEntry *h = c->head;
 	CK_AUTO(free) void *buf = malloc(COPY_CHUNK);
 	CK_AUTO(fd) int in = image_open_fd(r->image, c->kind, c->id, err);
 	int ret = 0;
@@ -306,16 +404,11 @@ static int fill(struct engine_restore *r, const struct res_carried *c, int fd, s
 		return in;
 	if (!buf)
 		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot write a carried file");
-	if (!h->has_chunks || !h->chunks)
-		return copy(in, c->e.raw_off[0], fd, 0, c->e.raw_len[0], buf, err);
-	if (ftruncate(fd, (off_t)h->size) < 0)
+	if (h->has_chunks && h->chunks && ftruncate(fd, (off_t)h->size) < 0)
 		return ck_fail_errno(err, "cannot make a carried file of %llu bytes",
 				     (unsigned long long)h->size);
-	for (size_t i = 1; i < c->e.n && ret == 0; i++) {
-		const GhostChunkEntry *k = (const GhostChunkEntry *)c->e.m[i];
-
-		ret = copy(in, c->e.raw_off[i], fd, k->off, k->len, buf, err);
-	}
+	for (size_t i = 0; i < c->n_runs && ret == 0; i++)
+		ret = copy(in, c->runs[i].at, fd, c->runs[i].off, c->runs[i].len, buf, err);
 	return ret;
 }
 
@@ -327,12 +420,12 @@ int res_carried_open(struct engine_restore *r, struct res_carried *c, const char
 	int ret;
 
 	if (c->fd < 0) {
-		fd = head_of(c)->has_seals ? make_memfd(path, err)
-		     : c->name             ? make_named(c, err)
-					   : make(c, path, err);
+		fd = c->head->has_seals ? make_memfd(path, err)
+		     : c->name          ? make_named(c, err)
+					: make(c, path, err);
 		if (fd < 0)
 			return fd;
-		ret = S_ISREG(head_of(c)->mode) ? fill(r, c, fd, err) : 0;
+		ret = S_ISREG(c->head->mode) ? fill(r, c, fd, err) : 0;
 		if (ret < 0)
 			return ret;
 		c->fd = ck_take_fd(&fd);
@@ -350,7 +443,7 @@ int res_carried_open(struct engine_restore *r, struct res_carried *c, const char
 /* The owner may be somebody who doesn't exist in our user namespace: then the file is ours. */
 static void give_away(const struct res_carried *c)
 {
-	const GhostFileEntry *h = head_of(c);
+	const GhostFileEntry *h = c->head;
 	struct timespec times[2] = { { 0 }, { 0 } };
 
 	if (geteuid() == 0 && fchown(c->fd, h->uid, h->gid) < 0)
@@ -374,7 +467,7 @@ int res_carried_finish(struct engine_restore *r, struct ck_err *err)
 		if (c->fd < 0)
 			continue;
 		give_away(c);
-		if (head_of(c)->has_seals && fcntl(c->fd, F_ADD_SEALS, head_of(c)->seals) < 0)
+		if (c->head->has_seals && fcntl(c->fd, F_ADD_SEALS, c->head->seals) < 0)
 			return ck_fail_errno(err, "cannot seal a memfd");
 		close(c->fd);
 		c->fd = -EBADF;
@@ -396,8 +489,10 @@ void res_carried_done(struct engine_restore *r)
 		if (r->res->carried[i]->temp)
 			unlink(r->res->carried[i]->temp);
 		free(r->res->carried[i]->temp);
+		free(r->res->carried[i]->runs);
 		image_entries_done(&r->res->carried[i]->e);
 		free(r->res->carried[i]);
 	}
+	free(r->res->named);
 	free(r->res->carried);
 }

@@ -17,7 +17,7 @@ static const enum image_kind out_kinds[RES_N_OUT] = {
 	[RES_OUT_FILES] = IMAGE_FILES,         [RES_OUT_PIPES_DATA] = IMAGE_PIPES_DATA,
 	[RES_OUT_FIFO_DATA] = IMAGE_FIFO_DATA, [RES_OUT_REMAP] = IMAGE_REMAP_FPATH,
 	[RES_OUT_SK_QUEUES] = IMAGE_SK_QUEUES, [RES_OUT_LOCKS] = IMAGE_FILE_LOCKS,
-	[RES_OUT_TTY_INFO] = IMAGE_TTY_INFO,
+	[RES_OUT_TTY_INFO] = IMAGE_TTY_INFO,   [RES_OUT_CKPT_FILES] = IMAGE_CKPT_FILES,
 };
 
 static int out_open(struct engine_dump *d, enum res_out out, struct ck_err *err)
@@ -153,6 +153,7 @@ void res_dump_done(struct engine_dump *d)
 	res_pipes_done(res);
 	res_needs_done(res);
 	free(res->ghosts);
+	free(res->modes_dir);
 	free(res->tty_ids);
 	for (size_t i = 0; res->pidfds && i < d->n_tasks; i++)
 		if (res->pidfds[i] >= 0)

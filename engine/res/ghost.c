@@ -2,7 +2,7 @@
 /*
  * Dump of files that travel: of those that no name leads to any more each inode once, as CRIU's
  * ghost-file-ID.img, and remap-fpath.img says which paths stand for it; of those that have a name
- * but are part of the job's state (state.c), as ckpt-file-ID.img. Holes stay holes. The
+ * but are part of the job's state (state.c), all in ckpt-files.img. Holes stay holes. The
  * contents are read through a descriptor of the job, its exe link or map_files; of a file that is
  * only mapped, where map_files is forbidden, what is mapped of it is read from the tasks' memory.
  */
@@ -99,23 +99,32 @@ int res_ghost_put_remap(struct engine_dump *d, const struct res_file *f, uint32_
 	return res_put(d, RES_OUT_REMAP, &e.base, err);
 }
 
-enum { MAX_DIRS = 64 };
-
-/* Modes of the directories above a file, the nearest first; without "/". */
-static size_t dir_modes(const struct res_file *f, uint32_t modes[static MAX_DIRS])
+/* Modes of the directories above a file, the nearest first; without "/". Files of one directory
+ * tend to follow each other. */
+static size_t dir_modes(struct engine_dump *d, const struct res_file *f,
+			uint32_t modes[static RES_MAX_DIRS])
 {
-	CK_AUTO(free) char *dir = strdup(f->name);
+	CK_AUTO(free) char *dir = strndup(f->name, (size_t)(strrchr(f->name, '/') - f->name));
+	const struct engine_task *t = d->res->modes_task;
+	char *slash = dir ? dir + strlen(dir) : NULL;
 	struct stat st;
-	size_t n = 0;
-	char *slash;
 
-	while (dir && n < MAX_DIRS && (slash = strrchr(dir, '/')) && slash > dir) {
+	if (dir && t == f->task && strcmp(dir, d->res->modes_dir) == 0) {
+		memcpy(modes, d->res->modes, d->res->n_modes * sizeof(*modes));
+		return d->res->n_modes;
+	}
+	free(d->res->modes_dir);
+	d->res->modes_dir = dir ? strdup(dir) : NULL;
+	d->res->modes_task = d->res->modes_dir ? f->task : NULL;
+	d->res->n_modes = 0;
+	for (; slash && slash > dir && d->res->n_modes < RES_MAX_DIRS; slash = strrchr(dir, '/')) {
 		*slash = '\0';
 		if (res_name_stat(f->task, dir, &st) < 0)
 			break;
-		modes[n++] = st.st_mode;
+		d->res->modes[d->res->n_modes++] = st.st_mode;
 	}
-	return n;
+	memcpy(modes, d->res->modes, d->res->n_modes * sizeof(*modes));
+	return d->res->n_modes;
 }
 
 /* Is it mapped in a way that will not be possible any more once this seal is set? */
@@ -152,53 +161,100 @@ static int look_at_memfd(const struct engine_dump *d, const struct res_file *f, 
 	return 0;
 }
 
-/* seals: of a memfd */
-static int put_head(struct image_file *out, const struct res_file *f, const struct stat *st,
-		    uint32_t seals, struct ck_err *err)
-{
-	GhostFileEntry e = GHOST_FILE_ENTRY__INIT;
-	uint32_t modes[MAX_DIRS];
-	Timeval atim = TIMEVAL__INIT, mtim = TIMEVAL__INIT;
+/* A file without its data */
+struct head {
+	GhostFileEntry e;
+	Timeval atim, mtim;
+	uint32_t modes[RES_MAX_DIRS];
+};
 
-	e.uid = st->st_uid;
-	e.gid = st->st_gid;
-	e.mode = st->st_mode;
-	e.has_dev = e.has_ino = true;
-	e.dev = major(st->st_dev) << 20 | minor(st->st_dev);
-	e.ino = st->st_ino;
-	atim.tv_sec = (uint64_t)st->st_atim.tv_sec;
-	atim.tv_usec = (uint64_t)st->st_atim.tv_nsec / 1000;
-	mtim.tv_sec = (uint64_t)st->st_mtim.tv_sec;
-	mtim.tv_usec = (uint64_t)st->st_mtim.tv_nsec / 1000;
-	e.atim = &atim;
-	e.mtim = &mtim;
-	e.has_seals = f->memfd;
-	e.seals = seals;
+/* seals: of a memfd */
+static void fill_head(struct engine_dump *d, struct head *h, const struct res_file *f,
+		      const struct stat *st, uint32_t seals)
+{
+	ghost_file_entry__init(&h->e);
+	timeval__init(&h->atim);
+	timeval__init(&h->mtim);
+	h->e.uid = st->st_uid;
+	h->e.gid = st->st_gid;
+	h->e.mode = st->st_mode;
+	h->e.has_dev = h->e.has_ino = true;
+	h->e.dev = major(st->st_dev) << 20 | minor(st->st_dev);
+	h->e.ino = st->st_ino;
+	h->atim.tv_sec = (uint64_t)st->st_atim.tv_sec;
+	h->atim.tv_usec = (uint64_t)st->st_atim.tv_nsec / 1000;
+	h->mtim.tv_sec = (uint64_t)st->st_mtim.tv_sec;
+	h->mtim.tv_usec = (uint64_t)st->st_mtim.tv_nsec / 1000;
+	h->e.atim = &h->atim;
+	h->e.mtim = &h->mtim;
+	h->e.has_seals = f->memfd;
+	h->e.seals = seals;
 	if (f->named) {
-		e.dir_mode = modes;
-		e.n_dir_mode = dir_modes(f, modes);
+		h->e.dir_mode = h->modes;
+		h->e.n_dir_mode = dir_modes(d, f, h->modes);
 	}
 	if (S_ISREG(st->st_mode)) {
-		e.has_chunks = e.chunks = true;
-		e.has_size = true;
-		e.size = (uint64_t)st->st_size;
+		h->e.has_chunks = h->e.chunks = true;
+		h->e.has_size = true;
+		h->e.size = (uint64_t)st->st_size;
 	}
-	return image_append(out, &e.base, err);
 }
 
-static int put_chunk_head(struct image_file *out, uint64_t off, uint64_t len, struct ck_err *err)
-{
-	GhostChunkEntry e = GHOST_CHUNK_ENTRY__INIT;
+/* What of a file is no hole */
+struct extents {
+	GhostChunkEntry *e;
+	size_t n;
+};
 
-	e.off = off;
-	e.len = len;
-	return image_append(out, &e.base, err);
+static void ck_auto_extents(struct extents *x)
+{
+	free(x->e);
 }
 
-static int put_chunk(struct image_file *out, int fd, uint64_t at, uint64_t off, uint64_t len,
-		     void *buf, struct ck_err *err)
+static int add_extent(struct extents *x, uint64_t off, uint64_t len, struct ck_err *err)
 {
-	int r = put_chunk_head(out, off, len, err);
+	GhostChunkEntry *grown = reallocarray(x->e, x->n + 1, sizeof(*grown));
+
+	if (!grown)
+		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot list what a file holds");
+	x->e = grown;
+	ghost_chunk_entry__init(&grown[x->n]);
+	grown[x->n].off = off;
+	grown[x->n++].len = len;
+	return 0;
+}
+
+/* The data between the holes. A file system that knows no holes says that all is data. A borrowed
+ * descriptor has the job's offset, which lseek() would move: there all is data too. */
+static int list_extents(int fd, uint64_t size, bool borrowed, struct extents *x, struct ck_err *err)
+{
+	off_t data, hole = 0;
+	int r = 0;
+
+	if (borrowed)
+		return size ? add_extent(x, 0, size, err) : 0;
+	while (r == 0 && (uint64_t)hole < size) {
+		data = lseek(fd, hole, SEEK_DATA);
+		if (data < 0 && errno == ENXIO)
+			break;
+		hole = data < 0 ? data : lseek(fd, data, SEEK_HOLE);
+		if (hole < 0)
+			return ck_fail_errno(
+				err, "cannot find the data of a file that is to be carried");
+		if ((uint64_t)hole > size)
+			hole = (off_t)size;
+		if (hole <= data)
+			break;
+		r = add_extent(x, (uint64_t)data, (uint64_t)(hole - data), err);
+	}
+	return r;
+}
+
+/* len bytes of fd, from at on */
+static int put_data(struct image_file *out, int fd, uint64_t at, uint64_t len, void *buf,
+		    struct ck_err *err)
+{
+	int r = 0;
 
 	while (r == 0 && len > 0) {
 		size_t want = len < COPY_CHUNK ? (size_t)len : COPY_CHUNK;
@@ -214,70 +270,85 @@ static int put_chunk(struct image_file *out, int fd, uint64_t at, uint64_t off, 
 	return r;
 }
 
-/* The data between the holes. A file system that knows no holes says that all is data. A borrowed
- * descriptor has the job's offset, which lseek() would move: there all is data too. */
-static int put_chunks(struct image_file *out, int fd, uint64_t size, bool borrowed,
-		      struct ck_err *err)
+/* ghost-file: each piece of data behind an entry of its own */
+static int put_ghost(struct image_file *out, const struct head *h, const struct extents *x, int fd,
+		     void *buf, struct ck_err *err)
 {
-	CK_AUTO(free) void *buf = malloc(COPY_CHUNK);
-	off_t data, hole = 0;
-	int r;
+	int r = image_append(out, &h->e.base, err);
 
-	if (!buf)
-		return ck_fail(err, CK_ERR_SYS, -ENOMEM,
-			       "cannot read a file that is to be carried");
-	if (borrowed)
-		return size ? put_chunk(out, fd, 0, 0, size, buf, err) : 0;
-	while ((uint64_t)hole < size) {
-		data = lseek(fd, hole, SEEK_DATA);
-		if (data < 0 && errno == ENXIO)
-			break;
-		if (data < 0)
-			return ck_fail_errno(
-				err, "cannot find the data of a file that is to be carried");
-		hole = lseek(fd, data, SEEK_HOLE);
-		if (hole < 0)
-			return ck_fail_errno(
-				err, "cannot find the data of a file that is to be carried");
-		if ((uint64_t)hole > size)
-			hole = (off_t)size;
-		if (hole <= data)
-			break;
-		r = put_chunk(out, fd, (uint64_t)data, (uint64_t)data, (uint64_t)(hole - data), buf,
-			      err);
-		if (r < 0)
-			return r;
+	for (size_t i = 0; i < x->n && r == 0; i++) {
+		r = image_append(out, &x->e[i].base, err);
+		if (r == 0)
+			r = put_data(out, fd, x->e[i].off, x->e[i].len, buf, err);
 	}
-	return 0;
+	return r;
 }
 
-static int dump_open(struct engine_dump *d, const struct res_file *f, struct image_file *out,
-		     struct ck_err *err)
+/* ckpt-files: all of a file is one entry, with the data behind it */
+static int put_named(struct engine_dump *d, const struct res_file *f, struct head *h,
+		     const struct extents *x, int fd, void *buf, struct ck_err *err)
 {
-	CK_AUTO(fd) int fd = -EBADF;
-	bool borrowed = false;
-	uint32_t seals = 0;
-	struct stat st;
+	CkptFileEntry e = CKPT_FILE_ENTRY__INIT;
+	CK_AUTO(free) GhostChunkEntry **chunks = calloc(x->n + 1, sizeof(*chunks));
 	int r;
 
-	if (!S_ISREG(f->st.st_mode))
-		return put_head(out, f, &f->st, 0, err);
-	fd = f->via ? res_file_reopen(f, O_RDONLY) : res_name_open(f->task, f->name, O_RDONLY);
-	if (fd == -EACCES && f->fd >= 0 && (f->flags & O_ACCMODE) != O_WRONLY) {
+	if (!chunks)
+		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot list what a file holds");
+	for (size_t i = 0; i < x->n; i++)
+		chunks[i] = &x->e[i];
+	e.id = f->ghost;
+	e.file = &h->e;
+	e.chunks = chunks;
+	e.n_chunks = x->n;
+	r = res_put(d, RES_OUT_CKPT_FILES, &e.base, err);
+	for (size_t i = 0; i < x->n && r == 0; i++)
+		r = put_data(d->res->out[RES_OUT_CKPT_FILES], fd, x->e[i].off, x->e[i].len, buf,
+			     err);
+	return r;
+}
+
+static int open_source(struct engine_dump *d, const struct res_file *f, bool *ret_borrowed,
+		       struct ck_err *err)
+{
+	int fd = f->via ? res_file_reopen(f, O_RDONLY) : res_name_open(f->task, f->name, O_RDONLY);
+	int r;
+
+	*ret_borrowed = fd == -EACCES && f->fd >= 0 && (f->flags & O_ACCMODE) != O_WRONLY;
+	if (*ret_borrowed)
 		fd = res_file_borrow(d, f);
-		borrowed = true;
+	if (fd >= 0)
+		return fd;
+	r = ck_fail(err, CK_ERR_PERM, fd, "cannot read the %sfile %s", f->named ? "" : "deleted ",
+		    f->name);
+	return ck_err_hint(err, r, "its mode forbids it: root may dump it");
+}
+
+/* out: NULL for a file that has a name */
+static int dump_open(struct engine_dump *d, const struct res_file *f, struct image_file *out,
+		     void *buf, struct ck_err *err)
+{
+	CK_AUTO(extents) struct extents x = { 0 };
+	CK_AUTO(fd) int fd = -EBADF;
+	struct stat st = f->st;
+	bool borrowed = false;
+	uint32_t seals = 0;
+	struct head h;
+	int r = 0;
+
+	if (S_ISREG(f->st.st_mode)) {
+		fd = open_source(d, f, &borrowed, err);
+		if (fd < 0)
+			return fd;
+		if (fstat(fd, &st) < 0)
+			return ck_fail_errno(err, "cannot stat the file %s", f->name);
+		r = f->memfd ? look_at_memfd(d, f, fd, &seals, err) : 0;
+		if (r == 0)
+			r = list_extents(fd, (uint64_t)st.st_size, borrowed, &x, err);
 	}
-	if (fd < 0) {
-		r = ck_fail(err, CK_ERR_PERM, fd, "cannot read the %sfile %s",
-			    f->named ? "" : "deleted ", f->name);
-		return ck_err_hint(err, r, "its mode forbids it: root may dump it");
-	}
-	if (fstat(fd, &st) < 0)
-		return ck_fail_errno(err, "cannot stat the file %s", f->name);
-	r = f->memfd ? look_at_memfd(d, f, fd, &seals, err) : 0;
-	if (r == 0)
-		r = put_head(out, f, &st, seals, err);
-	return r < 0 ? r : put_chunks(out, fd, (uint64_t)st.st_size, borrowed, err);
+	if (r < 0)
+		return r;
+	fill_head(d, &h, f, &st, seals);
+	return out ? put_ghost(out, &h, &x, fd, buf, err) : put_named(d, f, &h, &x, fd, buf, err);
 }
 
 /* ---- files that are only mapped ---- */
@@ -346,46 +417,67 @@ static int by_rank(const void *a, const void *b)
 /* What private pages were changed to goes into the image as memory anyway, and the file's own bytes
  * under them can't be seen by the job: it matters not that they stand here. */
 static int dump_mapped(struct engine_dump *d, const struct res_file *f, struct image_file *out,
-		       struct ck_err *err)
+		       void *buf, struct ck_err *err)
 {
 	CK_AUTO(free) struct segment *s = NULL;
-	CK_AUTO(free) void *buf = malloc(COPY_CHUNK);
 	struct stat st = f->st;
+	struct head h;
 	size_t n = 0;
 	int r = 0;
 
 	for (size_t i = 0; i < d->n_tasks && r == 0; i++)
 		r = d->tasks[i]->zombie ? 0 : add_segments(d->tasks[i], f, &s, &n);
-	if (r < 0 || !buf)
+	if (r < 0)
 		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot list what is mapped of %s",
 			       f->name);
 	st.st_size = 0;
 	for (size_t i = 0; i < n; i++)
 		if (s[i].off + s[i].len > (uint64_t)st.st_size)
 			st.st_size = (off_t)(s[i].off + s[i].len);
-	r = put_head(out, f, &st, F_SEAL_SEAL, err);
+	fill_head(d, &h, f, &st, F_SEAL_SEAL);
+	r = image_append(out, &h.e.base, err);
 	if (n)
 		qsort(s, n, sizeof(*s), by_rank); /* what comes later counts */
-	for (size_t i = 0; i < n && r == 0; i++)
-		r = put_chunk(out, s[i].t->memfd, s[i].addr, s[i].off, s[i].len, buf, err);
+	for (size_t i = 0; i < n && r == 0; i++) {
+		GhostChunkEntry e = GHOST_CHUNK_ENTRY__INIT;
+
+		e.off = s[i].off;
+		e.len = s[i].len;
+		r = image_append(out, &e.base, err);
+		if (r == 0)
+			r = put_data(out, s[i].t->memfd, s[i].addr, s[i].len, buf, err);
+	}
 	return r;
+}
+
+static int dump_nameless(struct engine_dump *d, const struct res_ghost_src *g, void *buf,
+			 struct ck_err *err)
+{
+	struct image_file *out;
+	int r = image_create(d->images, IMAGE_GHOST_FILE, g->id, &out, err);
+	int r2;
+
+	if (r < 0)
+		return r;
+	r = g->mapped_only ? dump_mapped(d, g->f, out, buf, err)
+			   : dump_open(d, g->f, out, buf, err);
+	r2 = image_file_close(out, r < 0 ? NULL : err);
+	return r < 0 ? r : r2;
 }
 
 int res_ghosts_dump(struct engine_dump *d, struct ck_err *err)
 {
+	CK_AUTO(free) void *buf = d->res->n_ghosts ? malloc(COPY_CHUNK) : NULL;
+
+	if (d->res->n_ghosts && !buf)
+		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot read files to be carried");
 	for (size_t i = 0; i < d->res->n_ghosts; i++) {
 		const struct res_ghost_src *g = &d->res->ghosts[i];
-		struct image_file *out;
-		int r = image_create(d->images, g->named ? IMAGE_CKPT_FILE : IMAGE_GHOST_FILE,
-				     g->id, &out, err);
-		int r2;
+		int r = g->named ? dump_open(d, g->f, NULL, buf, err)
+				 : dump_nameless(d, g, buf, err);
 
 		if (r < 0)
-			return r;
-		r = g->mapped_only ? dump_mapped(d, g->f, out, err) : dump_open(d, g->f, out, err);
-		r2 = image_file_close(out, r < 0 ? NULL : err);
-		if (r < 0 || r2 < 0)
-			return res_err_at_file(g->f, err, r < 0 ? r : r2);
+			return res_err_at_file(g->f, err, r);
 	}
 	return 0;
 }

@@ -146,6 +146,7 @@ void res_restore_done(struct engine_restore *r)
 	res_rinet_done(r);
 	image_entries_done(&res->files);
 	image_entries_done(&res->remaps);
+	image_entries_done(&res->ckpt_files);
 	image_entries_done(&res->locks);
 	image_entries_done(&res->tty_infos);
 	image_entries_done(&res->tty_data);

@@ -168,9 +168,8 @@ int res_pipes_settle(struct engine_dump *d, struct ck_err *err)
 	return 0;
 }
 
-/*
- * A copy of the contents: the read end of a pipe of ours. *ret_bytes is what is in it.
- */
+/* A copy of the contents: the read end of a pipe of ours, none if it is empty. *ret_bytes is what
+ * is in it. */
 static int copy_contents(int fd, int size, int *ret_copy, size_t *ret_bytes, struct ck_err *err)
 {
 	CK_AUTO(fd) int rd = -EBADF;
@@ -180,16 +179,19 @@ static int copy_contents(int fd, int size, int *ret_copy, size_t *ret_bytes, str
 
 	if (ioctl(fd, FIONREAD, &unread) < 0)
 		return ck_fail_errno(err, "cannot ask for the contents of a pipe");
+	*ret_bytes = 0;
+	if (unread == 0)
+		return 0;
 	if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
 		return ck_fail_errno(err, "cannot make a pipe");
 	rd = ends[0];
 	wr = ends[1];
 	/* As many slots as the original, for tee() copies slot by slot. */
-	if (unread > 0 && fcntl(wr, F_GETPIPE_SZ) < size && fcntl(wr, F_SETPIPE_SZ, size) < 0) {
+	if (fcntl(wr, F_GETPIPE_SZ) < size && fcntl(wr, F_SETPIPE_SZ, size) < 0) {
 		r = ck_fail_errno(err, "cannot make a pipe of %d bytes", size);
 		return ck_err_hint(err, r, "see /proc/sys/fs/pipe-user-pages-soft");
 	}
-	n = unread > 0 ? tee(fd, wr, (size_t)size, SPLICE_F_NONBLOCK) : 0;
+	n = tee(fd, wr, (size_t)size, SPLICE_F_NONBLOCK);
 	if (n < 0)
 		return ck_fail_errno(err, "cannot copy the contents of a pipe");
 	if (n != unread)

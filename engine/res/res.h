@@ -131,10 +131,13 @@ enum res_out {
 	RES_OUT_FIFO_DATA,
 	RES_OUT_SK_QUEUES,
 	RES_OUT_REMAP,
+	RES_OUT_CKPT_FILES,
 	RES_OUT_LOCKS,
 	RES_OUT_TTY_INFO,
 	RES_N_OUT,
 };
+
+enum { RES_MAX_DIRS = 64 }; /* above a file that is carried */
 
 struct res_need; /* needs.c */
 struct res_ghost_src;
@@ -148,6 +151,11 @@ struct res_dump {
 	struct res_ghost_src *ghosts;
 	size_t n_ghosts;
 	dev_t tmpfs; /* a device that is known to be one */
+	/* The last directory whose modes, and those of the ones above it, were asked for */
+	const struct engine_task *modes_task; /* NULL: none */
+	char *modes_dir;
+	uint32_t modes[RES_MAX_DIRS];
+	size_t n_modes;
 	struct res_need *needs;
 	size_t n_needs;
 	void *needs_by_path;       /* tsearch() */
@@ -316,12 +324,15 @@ struct res_rtask {
 };
 
 struct res_restore {
-	struct image_entries files, remaps, locks, tty_infos, tty_data, pipes_data, fifo_data;
+	struct image_entries files, remaps, ckpt_files, locks, tty_infos, tty_data, pipes_data,
+		fifo_data;
 	struct image_entries sk_queues;
 	struct res_rfile *file; /* ids ascend */
 	size_t n_files;
 	struct res_rtask *task; /* per r->tasks */
 	struct res_carried **carried;
+	struct res_carried **named; /* by index in ckpt_files; NULL until asked for */
+	size_t last_named;          /* where the last one was found */
 	size_t n_carried;
 	struct res_rpipe **pipes;
 	size_t n_pipes;

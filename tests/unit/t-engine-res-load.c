@@ -23,6 +23,9 @@ struct spec {
 	RemapFilePathEntry remap;
 	GhostFileEntry ghost;
 	GhostChunkEntry chunk;
+	CkptFileEntry named; /* file 2's, once file.has_carried is set */
+	GhostFileEntry named_file;
+	GhostChunkEntry named_chunk;
 	FsEntry fs;
 	FileLockEntry lock;
 	FownEntry fown;
@@ -133,6 +136,21 @@ static void spec_timerfd(struct spec *s)
 	s->fe[2].tfd = &e;
 }
 
+static void spec_named(struct spec *s)
+{
+	static GhostChunkEntry *chunks[1];
+
+	s->named_file = s->ghost;
+	s->named_chunk = s->chunk;
+	chunks[0] = &s->named_chunk;
+	ckpt_file_entry__init(&s->named);
+	s->named.id = s->file.carried = 7;
+	s->named.file = &s->named_file;
+	s->named.chunks = chunks;
+	s->named.n_chunks = 1;
+	s->file.has_carried = true;
+}
+
 static void spec_fd(struct spec *s, int i, uint32_t fd, uint32_t id, FdTypes type)
 {
 	fdinfo_entry__init(&s->fd[i]);
@@ -222,6 +240,8 @@ static void spec_write(const struct spec *s)
 	put(w, IMAGE_PIPES_DATA, 0, &s->data.base, s->data_len, s->data_twice);
 	put(w, IMAGE_REMAP_FPATH, 0, &s->remap.base, 0, s->remap_twice);
 	put(w, IMAGE_FILE_LOCKS, 0, &s->lock.base, 0, false);
+	if (s->file.has_carried)
+		put(w, IMAGE_CKPT_FILES, 0, &s->named.base, s->chunk_len, false);
 	ck_assert_int_eq(image_create(w, IMAGE_GHOST_FILE, 1, &f, &job_err), 0);
 	ck_assert_int_eq(image_append(f, &s->ghost.base, &job_err), 0);
 	if (s->ghost.chunks)
@@ -343,6 +363,12 @@ CASE(ghost_size, "no size", s->ghost.size = 1ull << 63);
 CASE(ghost_no_size, "no size", s->ghost.has_size = false);
 CASE(chunk_beyond, "chunk outside", s->chunk.off = 97);
 CASE(chunk_wraps, "chunk outside", s->chunk.off = UINT64_MAX - 2);
+CASE(named_missing, "has no file 8", spec_named(s); s->file.carried = 8);
+CASE(named_dir, "holds a directory", spec_named(s); s->named_file.mode = S_IFDIR | 0700);
+CASE(named_no_size, "no size", spec_named(s); s->named_file.has_size = false);
+CASE(named_beyond, "chunk outside", spec_named(s); s->named_chunk.off = 97);
+CASE(named_short, "lacks the data", spec_named(s); s->named_chunk.len = 5);
+CASE(named_wraps, "lacks the data", spec_named(s); s->named_chunk.len = UINT64_MAX);
 CASE(lock_kind, "lock of kind", s->lock.flag = IMAGE_LOCK_LEASE);
 CASE(lock_type, "lock makes no sense", s->lock.type = 2);
 CASE(lock_start, "lock makes no sense", s->lock.start = -1);
@@ -406,6 +432,12 @@ static const struct {
 	ROW(ghost_no_size),
 	ROW(chunk_beyond),
 	ROW(chunk_wraps),
+	ROW(named_missing),
+	ROW(named_dir),
+	ROW(named_no_size),
+	ROW(named_beyond),
+	ROW(named_short),
+	ROW(named_wraps),
 	ROW(lock_kind),
 	ROW(lock_type),
 	ROW(lock_start),
