@@ -56,11 +56,41 @@ static bool mount_is_missing(const struct rule_input *in, const CkptNeedPath *ne
 	return true;
 }
 
+static enum fsmap_same by_sum(uint64_t a, uint64_t b, enum fsmap_same same)
+{
+	return a == b ? same : FSMAP_DIFFERENT;
+}
+
+enum fsmap_same fsmap_compare_bytes(const CkptNeedPath *need, const CkptPathFact *f)
+{
+	bool prefix = need->has_size && f->has_prefix && f->prefix == need->size;
+
+	if (need->has_size && f->has_size && f->size < need->size)
+		return FSMAP_DIFFERENT;
+	if (need->has_hash && f->has_hash)
+		return by_sum(need->hash, f->hash, FSMAP_SAME);
+	if (need->has_hash && f->has_prefix_hash && prefix)
+		return by_sum(need->hash, f->prefix_hash, FSMAP_SAME);
+	if (need->has_sample && f->has_sample && prefix)
+		return by_sum(need->sample, f->sample, FSMAP_SAMPLED);
+	return need->has_mtime_ns && f->has_mtime_ns && need->mtime_ns == f->mtime_ns &&
+			       need->has_size && f->has_size && need->size == f->size
+		       ? FSMAP_SAME
+		       : FSMAP_UNTOLD;
+}
+
 static enum fsmap_cause compare_written(const CkptNeedPath *need, const CkptPathFact *f)
 {
-	if (!need->has_size || !f->has_size || need->size == f->size)
+	enum fsmap_same same = fsmap_compare_bytes(need, f);
+
+	if (!need->has_size || !f->has_size)
 		return FSMAP_FINE;
-	return need->append ? FSMAP_APPENDED : FSMAP_CHANGED;
+	if (need->append)
+		return need->size == f->size && same != FSMAP_DIFFERENT ? FSMAP_FINE
+									: FSMAP_APPENDED;
+	if (same == FSMAP_DIFFERENT)
+		return FSMAP_CHANGED;
+	return need->size == f->size ? FSMAP_FINE : FSMAP_GROWN;
 }
 
 static bool same_bytes(const ProtobufCBinaryData *a, const ProtobufCBinaryData *b)
@@ -77,20 +107,21 @@ static enum fsmap_cause compare_read(const CkptNeedPath *need, const CkptPathFac
 	if (need->has_build_id)
 		return f->has_build_id && same_bytes(&need->build_id, &f->build_id) ? FSMAP_FINE
 										    : FSMAP_CHANGED;
-	if (need->has_size && f->has_size && need->size != f->size) {
-		if (mapped || f->size < need->size)
-			return FSMAP_CHANGED;
-		/* A file that is being appended to: what the job has read is still there. */
-		if (need->has_hash && f->has_prefix_hash && f->prefix == need->size)
-			return f->prefix_hash == need->hash ? FSMAP_FINE : FSMAP_CHANGED;
-		return FSMAP_DOUBT;
+	if (mapped && need->has_size && f->has_size && need->size != f->size)
+		return FSMAP_CHANGED;
+	/* One that is being appended to may grow: what the job has read is still there. */
+	switch (fsmap_compare_bytes(need, f)) {
+	case FSMAP_SAME:
+		return FSMAP_FINE;
+	case FSMAP_DIFFERENT:
+		return FSMAP_CHANGED;
+	default:
+		break;
 	}
-	if (need->has_hash && f->has_hash)
-		return need->hash == f->hash ? FSMAP_FINE : FSMAP_CHANGED;
-	if (!need->has_hash && !need->has_mtime_ns)
-		return FSMAP_FINE; /* a foreign image: the size is all it knows */
-	return need->has_mtime_ns && f->has_mtime_ns && need->mtime_ns == f->mtime_ns ? FSMAP_FINE
-										      : FSMAP_DOUBT;
+	/* Of a foreign image's file the size is all that is known. */
+	if (!need->has_hash && !need->has_mtime_ns && need->size == f->size)
+		return FSMAP_FINE;
+	return FSMAP_DOUBT;
 }
 
 /* To stand in a directory one has to be allowed to search it, to have it open to read it. */

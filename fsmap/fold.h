@@ -18,6 +18,7 @@ enum fsmap_cause {
 	FSMAP_FILE,     /* the file itself is missing */
 	FSMAP_CHANGED,  /* there, but with other contents, of another size or type */
 	FSMAP_APPENDED, /* a log, longer or shorter than it was */
+	FSMAP_GROWN,    /* open for writing: what was there is there, and more */
 	FSMAP_DENIED,   /* there, but may not be used as the job did */
 	FSMAP_DOUBT,    /* there, but whether it is the same can't be told */
 };
@@ -49,6 +50,14 @@ size_t fsmap_group_end(const struct fsmap_items *items, size_t from);
 void fsmap_list(struct ck_strbuf *b, const struct fsmap_items *items, size_t from, size_t to);
 /* A path as a shell takes it. */
 void fsmap_quote(struct ck_strbuf *b, const char *path);
+/* Do the bytes that the file had when the image was made stand there, whatever follows them? */
+enum fsmap_same {
+	FSMAP_SAME,    /* by checksum, or by size and time */
+	FSMAP_SAMPLED, /* what was compared of them does */
+	FSMAP_UNTOLD,  /* nothing was compared */
+	FSMAP_DIFFERENT,
+};
+enum fsmap_same fsmap_compare_bytes(const CkptNeedPath *need, const CkptPathFact *f);
 /* Writable by the job through a descriptor or a shared mapping? Its contents are then its own. */
 bool fsmap_is_written(const CkptNeedPath *need);
 

@@ -42,6 +42,14 @@ int fsmap_identify(int fd, unsigned int flags, struct fsmap_identity *ret, struc
 int fsmap_hash(int fd, uint64_t limit, uint64_t *ret, struct ck_err *err);
 
 /*
+ * Of a file that is too big to be hashed while the job stands still: XXH64 of size itself and of 64
+ * blocks of 64 KiB, spread evenly over the first size bytes, the first and the last among them. A
+ * difference proves a change; that there is none only makes it unlikely.
+ */
+enum { FSMAP_SAMPLES = 64 };
+int fsmap_sample(int fd, uint64_t size, uint64_t *ret, struct ck_err *err);
+
+/*
  * Looks at every path that an image needs, as the calling user, and adds what it finds to
  * facts->paths, in the order of needs->paths. Opens regular files for reading only; whether they
  * can be written is asked, not tried, since a writer's close wakes up watchers. Hashes what can't

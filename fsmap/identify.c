@@ -15,7 +15,7 @@
 #include "base/fd.h"
 #include "fsmap/fsmap.h"
 
-enum { HASH_CHUNK = 1 << 18 };
+enum { HASH_CHUNK = 1 << 18, SAMPLE_BLOCK = 1 << 16 };
 
 CK_DEFINE_AUTO(xxh, XXH64_state_t *, XXH64_freeState);
 
@@ -38,6 +38,31 @@ int fsmap_hash(int fd, uint64_t limit, uint64_t *ret, struct ck_err *err)
 		off += (uint64_t)n;
 		if ((size_t)n < want)
 			break;
+	}
+	*ret = XXH64_digest(state);
+	return 0;
+}
+
+int fsmap_sample(int fd, uint64_t size, uint64_t *ret, struct ck_err *err)
+{
+	CK_AUTO(xxh) XXH64_state_t *state = XXH64_createState();
+	CK_AUTO(free) void *buf = malloc(SAMPLE_BLOCK);
+	uint64_t last = size > SAMPLE_BLOCK ? size - SAMPLE_BLOCK : 0;
+
+	if (!state || !buf)
+		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot hash a file");
+	XXH64_reset(state, 0);
+	XXH64_update(state, &size, sizeof(size));
+	for (uint64_t i = 0; i < FSMAP_SAMPLES; i++) {
+		/* last / n * i, without the overflow and with the rest */
+		uint64_t off = last / (FSMAP_SAMPLES - 1) * i +
+			       last % (FSMAP_SAMPLES - 1) * i / (FSMAP_SAMPLES - 1);
+		size_t want = size - off < SAMPLE_BLOCK ? (size_t)(size - off) : SAMPLE_BLOCK;
+		ssize_t n = ck_pread_full(fd, buf, want, (off_t)off);
+
+		if (n < 0)
+			return ck_fail(err, CK_ERR_SYS, (int)n, "cannot read a file");
+		XXH64_update(state, buf, (size_t)n);
 	}
 	*ret = XXH64_digest(state);
 	return 0;

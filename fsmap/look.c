@@ -11,7 +11,7 @@
 
 #include "base/auto.h"
 #include "base/pb.h"
-#include "fsmap/fsmap.h"
+#include "fsmap/fold.h"
 
 /* Smaller files are hashed even if size and time are the same: it costs a millisecond. */
 enum { ALWAYS_HASH = 4 << 20 };
@@ -65,7 +65,6 @@ static bool same_by_time(const CkptNeedPath *need, const struct stat *st)
 static int compare_contents(int fd, const CkptNeedPath *need, CkptPathFact *f)
 {
 	struct fsmap_identity id;
-	bool written = need->access == O_WRONLY || need->access == O_RDWR;
 
 	if (fsmap_identify(fd, FSMAP_BUILD_ID, &id, NULL) < 0)
 		return 0;
@@ -77,15 +76,19 @@ static int compare_contents(int fd, const CkptNeedPath *need, CkptPathFact *f)
 		f->build_id.len = id.build_id_len;
 		f->has_build_id = true;
 	}
-	if (need->has_build_id || !need->has_hash || written || same_by_time(need, &id.st))
+	/* What is shorter has lost something: no hash says more. */
+	if (need->has_size && need->size > (uint64_t)id.st.st_size)
 		return 0;
-	if (!need->has_size || need->size == (uint64_t)id.st.st_size) {
+	if ((need->has_build_id && !fsmap_is_written(need)) || same_by_time(need, &id.st))
+		return 0;
+	if (need->has_hash && (!need->has_size || need->size == (uint64_t)id.st.st_size))
 		f->has_hash = fsmap_hash(fd, UINT64_MAX, &f->hash, NULL) == 0;
-	} else if (need->size < (uint64_t)id.st.st_size) {
+	else if (need->has_hash)
 		f->has_prefix_hash = fsmap_hash(fd, need->size, &f->prefix_hash, NULL) == 0;
-		f->has_prefix = f->has_prefix_hash;
-		f->prefix = need->size;
-	}
+	else if (need->has_sample && need->has_size)
+		f->has_sample = fsmap_sample(fd, need->size, &f->sample, NULL) == 0;
+	f->has_prefix = f->has_prefix_hash || f->has_sample;
+	f->prefix = f->has_prefix ? need->size : 0;
 	return 0;
 }
 

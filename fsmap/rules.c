@@ -212,6 +212,29 @@ static void print_id(struct ck_strbuf *b, const ProtobufCBinaryData *id)
 		ck_strbuf_addf(b, "...");
 }
 
+/* The contents differ, at least those that the file had when the image was made. */
+static void differing_sums(const CkptNeedPath *n, const CkptPathFact *h, struct ck_strbuf *need,
+			   struct ck_strbuf *have)
+{
+	bool sampled = h->has_sample;
+	uint64_t sum = sampled ? h->sample : h->has_prefix_hash ? h->prefix_hash : h->hash;
+
+	if (n->size != h->size) {
+		ck_strbuf_addf(need, "%llu bytes, ", (unsigned long long)n->size);
+		ck_strbuf_addf(have, "%llu bytes, the first of them ", (unsigned long long)h->size);
+	}
+	if (sampled) {
+		ck_strbuf_addf(need, "%d samples of the contents ", FSMAP_SAMPLES);
+		ck_strbuf_addf(have, "samples ");
+	} else {
+		ck_strbuf_addf(need, "contents ");
+	}
+	ck_strbuf_addf(need, "with XXH64 %016llx",
+		       (unsigned long long)(sampled ? n->sample : n->hash));
+	ck_strbuf_addf(have, "%sXXH64 %016llx", n->size != h->size || sampled ? "with " : "",
+		       (unsigned long long)sum);
+}
+
 /* Both values in the terms in which they differ. */
 static void differing(struct finding *f, const struct fsmap_item *it)
 {
@@ -228,12 +251,11 @@ static void differing(struct finding *f, const struct fsmap_item *it)
 			print_id(&have, &h->build_id);
 		else
 			ck_strbuf_addf(&have, "no build-id");
-	} else if (n->size != h->size) {
+	} else if (n->size != h->size && (h->size < n->size || !h->has_prefix)) {
 		ck_strbuf_addf(&need, "%llu bytes", (unsigned long long)n->size);
 		ck_strbuf_addf(&have, "%llu bytes", (unsigned long long)h->size);
 	} else {
-		ck_strbuf_addf(&need, "contents with XXH64 %016llx", (unsigned long long)n->hash);
-		ck_strbuf_addf(&have, "XXH64 %016llx", (unsigned long long)h->hash);
+		differing_sums(n, h, &need, &have);
 	}
 	finding_need(f, "%s", ck_strbuf_str(&need));
 	finding_have(f, "%s", ck_strbuf_str(&have));
@@ -250,9 +272,6 @@ static void remedy_changed(const struct rule_input *in, struct finding *f,
 		finding_remedy(f, "move it out of the way and provide %s", type_name(n->mode));
 	else if (!fsmap_is_written(n) && n->has_build_id)
 		finding_remedy(f, "install the version that the image was made with");
-	else if (fsmap_is_written(n) && it->fact->size > n->size)
-		finding_remedy(f, "truncate -s %llu %s", (unsigned long long)n->size,
-			       ck_strbuf_str(&b));
 	else if (fsmap_is_written(n))
 		finding_remedy(f, "put back the %llu bytes it had when the image was made",
 			       (unsigned long long)n->size);
@@ -293,6 +312,42 @@ static void report_changed(const struct rule *r, const struct rule_input *in,
 	finding_remedy(f, "install the versions that the image was made with");
 }
 
+/* On what it rests that the first bytes are the same. */
+static void evidence_same(struct finding *f, const struct fsmap_item *it)
+{
+	switch (fsmap_compare_bytes(it->need, it->fact)) {
+	case FSMAP_SAME:
+		finding_evidence(f, "the first %llu bytes are as they were",
+				 (unsigned long long)it->need->size);
+		break;
+	case FSMAP_SAMPLED:
+		finding_evidence(f, "%d samples of the first %llu bytes are as they were",
+				 FSMAP_SAMPLES, (unsigned long long)it->need->size);
+		break;
+	default:
+		finding_evidence(f, "the image has no checksum of what was there");
+	}
+}
+
+static void report_grown(const struct rule *r, const struct rule_input *in,
+			 const struct fsmap_items *items, size_t from, size_t to,
+			 struct findings *out)
+{
+	(void)in;
+	for (size_t i = from; i < to; i++) {
+		const struct fsmap_item *it = &items->item[i];
+		struct finding *f = findings_add(out, r, FINDING_REFUSE, it->need->path);
+		CK_AUTO(strbuf) struct ck_strbuf b = CK_STRBUF_INIT;
+
+		fsmap_quote(&b, it->need->path);
+		finding_need(f, "%llu bytes", (unsigned long long)it->need->size);
+		finding_have(f, "%llu bytes", (unsigned long long)it->fact->size);
+		evidence_same(f, it);
+		finding_remedy(f, "truncate -s %llu %s", (unsigned long long)it->need->size,
+			       ck_strbuf_str(&b));
+	}
+}
+
 static void report_appended(const struct rule *r, const struct rule_input *in,
 			    const struct fsmap_items *items, size_t from, size_t to,
 			    struct findings *out)
@@ -303,7 +358,12 @@ static void report_appended(const struct rule *r, const struct rule_input *in,
 		struct finding *f = findings_add(out, r, FINDING_DEGRADED, it->need->path);
 
 		finding_need(f, "%llu bytes, as it was", (unsigned long long)it->need->size);
-		finding_have(f, "%llu bytes", (unsigned long long)it->fact->size);
+		finding_have(f, "%llu bytes%s", (unsigned long long)it->fact->size,
+			     it->fact->size >= it->need->size &&
+					     fsmap_compare_bytes(it->need, it->fact) ==
+						     FSMAP_DIFFERENT
+				     ? ", others than those"
+				     : "");
 		finding_evidence(f, "the job only appends to it, and goes on at its end");
 		finding_remedy(f, "none is needed; what was written since stays in it");
 	}
@@ -395,7 +455,13 @@ static void report_doubt(const struct rule *r, const struct rule_input *in,
 		else
 			finding_have(f, "%llu bytes; the first of them may be the same",
 				     (unsigned long long)it->fact->size);
-		finding_evidence(f, "the image has no checksum of it");
+		if (it->fact->has_sample)
+			finding_evidence(f,
+					 "the image has no checksum of all of it; %d samples "
+					 "are as they were",
+					 FSMAP_SAMPLES);
+		else
+			finding_evidence(f, "the image has no checksum of it");
 		finding_remedy(f, "compare it with the original; if it is the same: --override "
 				  "fs.file.doubt");
 	}
@@ -448,6 +514,7 @@ RULE(cwd, FSMAP_CWD)
 RULE(missing, FSMAP_FILE)
 RULE(denied, FSMAP_DENIED)
 RULE(changed, FSMAP_CHANGED)
+RULE(grown, FSMAP_GROWN)
 RULE(appended, FSMAP_APPENDED)
 RULE(doubt, FSMAP_DOUBT)
 RULE(unseen, FSMAP_UNSEEN)
@@ -459,6 +526,7 @@ const struct rule fsmap_rules[] = {
 	{ "fs.file.missing", "a file is missing", missing_rule },
 	{ "fs.file.permission", "a file may not be used", denied_rule },
 	{ "fs.file.changed", "a file has changed", changed_rule },
+	{ "fs.file.grown", "an output file has grown since", grown_rule },
 	{ "fs.file.appended", "a log has changed since", appended_rule },
 	{ "fs.file.doubt", "a file may have changed", doubt_rule },
 	{ "fs.unseen", "the job's paths are as they were", unseen_rule },

@@ -2,8 +2,8 @@
 /*
  * What a host must have for the files of the job: a ckpt_need_path per path, with everything that
  * identifies what was there. Equal paths become one need, with all roles and the widest access.
- * Contents that the job may itself have written are not hashed, for they are to be as they are; and
- * big files are not, so that the job doesn't stand still while they are read.
+ * Of what the job writes the contents at this moment count: so it can be told later whether a file
+ * has only grown. Big files are sampled, so that the job doesn't stand still while they are read.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -18,8 +18,10 @@
 #include "engine/res/res.h"
 #include "fsmap/fsmap.h"
 
-/* Hashing reads some gigabytes in a second from the page cache. */
-#define HASH_MAX ((off_t)16 << 20) /* bytes */
+/* Hashing reads some gigabytes in a second from the page cache. Of a bigger file, and of all that
+ * come when so much was read, samples are hashed. */
+#define HASH_MAX ((uint64_t)16 << 20) /* bytes */
+#define HASH_TOTAL ((uint64_t)512 << 20)
 
 struct res_need {
 	CkptNeedPath *p;
@@ -177,16 +179,28 @@ static const struct proc_mount *find_mount(const struct res_dump *res, const str
 	return best;
 }
 
-static int set_identity(CkptNeedPath *p, const struct res_file *f, struct ck_err *err)
+/* The bytes that are there now: of what the job reads those that it relies on, of what it writes
+ * those that it has written so far. */
+static void set_sum(struct engine_dump *d, CkptNeedPath *p, int fd)
 {
-	bool hash = p->access == O_RDONLY && f->st.st_size <= HASH_MAX;
+	if (p->size <= HASH_MAX && d->res->hashed + p->size <= HASH_TOTAL) {
+		p->has_hash = fsmap_hash(fd, p->size, &p->hash, NULL) == 0;
+		d->res->hashed += p->size;
+	} else {
+		p->has_sample = fsmap_sample(fd, p->size, &p->sample, NULL) == 0;
+	}
+}
+
+static int set_identity(struct engine_dump *d, CkptNeedPath *p, const struct res_file *f,
+			struct ck_err *err)
+{
 	struct fsmap_identity id;
 	CK_AUTO(fd)
 	int fd = f->via && f->fd < 0 ? res_file_reopen(f, O_RDONLY)
 				     : res_name_open(f->task, f->name, O_RDONLY);
 
 	/* What we may not read has size and mode only. */
-	if (fd < 0 || fsmap_identify(fd, hash ? FSMAP_HASH : FSMAP_BUILD_ID, &id, NULL) < 0)
+	if (fd < 0 || fsmap_identify(fd, FSMAP_BUILD_ID, &id, NULL) < 0)
 		return 0;
 	if (id.build_id_len) {
 		p->build_id.data = malloc(id.build_id_len);
@@ -196,8 +210,8 @@ static int set_identity(CkptNeedPath *p, const struct res_file *f, struct ck_err
 		p->build_id.len = id.build_id_len;
 		p->has_build_id = true;
 	}
-	p->has_hash = id.has_hash;
-	p->hash = id.hash;
+	if (!id.build_id_len || p->access != O_RDONLY)
+		set_sum(d, p, fd);
 	return 0;
 }
 
@@ -228,7 +242,7 @@ static int finish_need(struct engine_dump *d, struct res_need *n, struct ck_err 
 	}
 	if (!S_ISREG(n->f->st.st_mode) || n->p->carried || n->f->st.st_size == 0)
 		return 0;
-	return set_identity(n->p, n->f, err);
+	return set_identity(d, n->p, n->f, err);
 }
 
 int res_needs_finish(struct engine_dump *d, struct ck_err *err)

@@ -159,6 +159,7 @@ struct res_dump {
 	struct res_need *needs;
 	size_t n_needs;
 	void *needs_by_path;       /* tsearch() */
+	uint64_t hashed;           /* bytes that needs.c has read for checksums */
 	struct proc_mounts mounts; /* of the root task */
 	struct res_diag *diag;     /* diag.c: NULL until asked for */
 	struct res_flight *flight; /* peek.c: what is open only in messages; or NULL */

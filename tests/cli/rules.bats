@@ -16,6 +16,7 @@ setup_file() {
 	ln -s u/job "$JOB"
 	as sh -c 'head -c 5000 /dev/urandom >"$DIR/u/job/in/data"
 		head -c 20000000 /dev/zero >"$DIR/u/job/in/large"
+		head -c 20000000 /dev/urandom >"$DIR/u/job/out/large"
 		: >"$DIR/u/job/out/log"
 		mkfifo -m 600 "$DIR/u/job/out/fifo"'
 	JOB=$DIR/u/job IMG=$DIR/u/img
@@ -66,7 +67,8 @@ start() {
 			[ "$n" -le 2 ] || eval "exec $n>&-"
 		done
 		cd "$JOB/cwd"
-		exec 4<"$JOB/in/data" 5<>"$JOB/out/fifo" 6>>"$JOB/out/append" 7<"$JOB/open" 8<"$JOB/in/large" 9>"$JOB/out/result"
+		exec 4<"$JOB/in/data" 5<>"$JOB/out/fifo" 6>>"$JOB/out/append" 7<"$JOB/open" 8<"$JOB/in/large" 9>"$JOB/out/result" 3<>"$JOB/out/large"
+		printf %s "so far: 1" >&9
 		exec setsid sleep 1000' </dev/null >>"$JOB/out/log" 2>/dev/null &
 	PID=$!
 	for _ in {1..100}; do
@@ -535,12 +537,42 @@ for x in f["kernel"]["features"]:
 	[ "$status" -eq 0 ]
 }
 
-@test "fs.file.changed: cut it back, put it back" {
+@test "fs.file.grown: cut it back" {
 	echo and on >>"$JOB/out/result"
 	check
 	[ "$status" -eq 20 ]
-	fires REFUSED fs.file.changed
+	fires REFUSED fs.file.grown
+	[[ "$output" =~ "the first 9 bytes are as they were" ]]
 	as sh -c "$REMEDY"
+	[ "$(cat "$JOB/out/result")" = "so far: 1" ]
+	check
+	[ "$status" -eq 0 ]
+	runs
+}
+
+@test "fs.file.grown: large output, of which samples are compared" {
+	head -c 1000000 /dev/urandom >>"$JOB/out/large"
+	check
+	[ "$status" -eq 20 ]
+	fires REFUSED fs.file.grown
+	[[ "$output" =~ "64 samples of the first 20000000 bytes are as they were" ]]
+	as sh -c "$REMEDY"
+	check
+	[ "$status" -eq 0 ]
+	runs
+}
+
+@test "fs.file.changed: put it back" {
+	printf %s "so far: 2" >"$JOB/out/result"
+	check
+	[ "$status" -eq 20 ]
+	fires REFUSED fs.file.changed
+	[ "$REMEDY" = "put back the 9 bytes it had when the image was made" ]
+	echo "begun anew, and longer" >"$JOB/out/result"
+	check
+	[ "$status" -eq 20 ]
+	fires REFUSED fs.file.changed
+	cp -a "$DIR/u/saved/out/result" "$JOB/out/result"
 	check
 	[ "$status" -eq 0 ]
 	printf x | dd of="$JOB/in/data" bs=1 seek=2500 conv=notrunc status=none

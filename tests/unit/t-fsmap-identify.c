@@ -136,6 +136,41 @@ START_TEST(hash_of_plain_file)
 }
 END_TEST
 
+static uint64_t sample_of(int fd, uint64_t size)
+{
+	uint64_t sum;
+
+	ck_assert_int_eq(fsmap_sample(fd, size, &sum, NULL), 0);
+	return sum;
+}
+
+/* Small files are sampled as a whole; of large ones the ends always are. */
+START_TEST(samples)
+{
+	enum { LARGE = 20 << 20 };
+	CK_AUTO(fd) int fd = temp_file("hello world", 11);
+	uint64_t sum = sample_of(fd, 5);
+
+	ck_assert_uint_ne(sum, sample_of(fd, 6));
+	ck_assert_int_eq(pwrite(fd, "W", 1, 6), 1);
+	ck_assert_uint_eq(sum, sample_of(fd, 5));
+	ck_assert_uint_ne(sample_of(fd, 0), sum);
+	ck_assert_int_eq(ftruncate(fd, LARGE), 0);
+	sum = sample_of(fd, LARGE);
+	ck_assert_int_eq(ftruncate(fd, 2 * LARGE), 0);
+	ck_assert_uint_eq(sum, sample_of(fd, LARGE));
+	ck_assert_int_eq(pwrite(fd, "x", 1, LARGE), 1);
+	ck_assert_uint_eq(sum, sample_of(fd, LARGE));
+	ck_assert_int_eq(pwrite(fd, "x", 1, LARGE - 1), 1);
+	ck_assert_uint_ne(sum, sample_of(fd, LARGE));
+	sum = sample_of(fd, LARGE);
+	ck_assert_int_eq(pwrite(fd, "x", 1, 20), 1);
+	ck_assert_uint_ne(sum, sample_of(fd, LARGE));
+	/* Said to be larger than it is: as far as it goes, and no overflow. */
+	(void)sample_of(fd, UINT64_MAX >> 1);
+}
+END_TEST
+
 START_TEST(unreadable_descriptors)
 {
 	struct ck_err err = CK_ERR_INIT;
@@ -166,6 +201,7 @@ int main(void)
 	tcase_add_test(tc, damaged_elf_is_no_error);
 	tcase_add_test(tc, too_long_build_id_ignored);
 	tcase_add_test(tc, hash_of_plain_file);
+	tcase_add_test(tc, samples);
 	tcase_add_test(tc, unreadable_descriptors);
 	suite_add_tcase(s, tc);
 	sr = srunner_create(s);

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include "base/auto.h"
 #include "base/pb.h"
@@ -134,11 +135,18 @@ START_TEST(contents)
 	f = look(&need, path);
 	ck_assert(!f->paths[0]->has_hash && !f->paths[0]->has_prefix_hash);
 	drop(f);
-	need.size = 11; /* written by the job: the size alone counts */
+	need.size = 5; /* written by the job: what it had written counts */
 	need.has_access = true;
 	need.access = O_RDWR;
 	f = look(&need, path);
-	ck_assert(!f->paths[0]->has_hash);
+	ck_assert(f->paths[0]->has_prefix_hash);
+	ck_assert_uint_eq(f->paths[0]->prefix_hash, XXH64("hello", 5, 0));
+	drop(f);
+	need.has_hash = false; /* too large for a hash */
+	need.has_sample = true;
+	f = look(&need, path);
+	ck_assert(f->paths[0]->has_sample && !f->paths[0]->has_prefix_hash);
+	ck_assert_uint_eq(f->paths[0]->prefix, 5);
 	drop(f);
 }
 END_TEST
