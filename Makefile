@@ -142,10 +142,10 @@ $(B)/tests/tools/deny: TEST_LIBS = -lseccomp
 # Debian packages: what building, testing and the demo need; make lint, which is part of make check, needs more.
 DEPS := build-essential pkg-config libprotobuf-c-dev protobuf-c-compiler libjson-c-dev libcap-dev libkmod-dev \
 	libxxhash-dev libarchive-dev libseccomp-dev kmod scdoc check bats criu lammps python3 perl sqlite3 gzip zstd acl coreutils passwd util-linux \
-	qemu-system-x86 busybox-static e2fsprogs cpio iproute2
+	qemu-system-x86 busybox-static e2fsprogs cpio iproute2 musl-tools libopenblas-dev python3-numpy
 DEPS_LINT := git clang-format clang-tidy cppcheck shellcheck codespell
 .PHONY: deps deps-lint jobs check check-all check-unit check-cli check-deny check-jobs check-moves check-kill check-interop check-vm \
-	check-long demo
+	check-cells check-lab check-long demo
 deps:
 	$(Q)tests/deps $(DEPS)
 deps-lint: deps
@@ -165,11 +165,16 @@ SUITE_moves = tests/harness/run-moves
 SUITE_kill = tests/kill/run-kill
 SUITE_interop = tests/interop/run-interop
 SUITE_vm = tests/vm/run-vm
+SUITE_cells = tests/vm/lab --quick
 SUITE_lint = status:tests/lint
 SUITE_deny = tests/deny/run-deny
 SUITE_dev-jobs = CKPT=$(abspath $(B)-dev/ckpt) CKPT_N=1 JOB_SCALE=50 tests/harness/run-jobs tree threads sessions signals memory files vectors
-check-cli check-deny check-jobs check-moves check-kill check-interop check-vm: check-%: jobs
+check-cli check-deny check-jobs check-moves check-kill check-interop check-vm check-cells: check-%: jobs
 	$(Q)$(SUITE_$*)
+
+# Every job on every emulated host; LAB holds arguments.
+check-lab: jobs
+	$(Q)tests/vm/lab $(LAB)
 
 # The sub-make is for the packages: what pkg-config says is known only once they are there.
 check: deps-lint
@@ -178,7 +183,7 @@ check-all: jobs $(UNIT)
 	$(Q)$(MAKE) --no-print-directory DEV=1 B=$(B)-dev sanitized
 	$(Q)tests/tally -o $(B)/total unit=unit:"$(UNIT)" dev-unit=unit:"$(UNIT:$(B)/%=$(B)-dev/%)" \
 		$(foreach f,$(FUZZ),fuzz-$f="$(B)-dev/tests/fuzz/replay-$f tests/fuzz/corpus/$f") \
-		$(foreach s,lint cli deny dev-jobs jobs moves kill interop vm,$s="$(SUITE_$s)")
+		$(foreach s,lint cli deny dev-jobs jobs moves kill interop vm cells,$s="$(SUITE_$s)")
 check-long: deps-lint
 	$(Q)$(MAKE) --no-print-directory check-all CKPT_N=200 CKPT_KILL=every
 
@@ -201,12 +206,12 @@ dev:
 # rules change; `make -j2 lint` after a small edit takes seconds. Generated code is not looked at.
 L := $(B)/lint
 UNIT_SRCS := $(wildcard tests/unit/*.c)
-OWN_C := $(SRCS) $(CMDS) $(wildcard engine/pie/*.c) $(UNIT_SRCS) $(wildcard tests/jobs/*.c tests/tools/*.c tests/fuzz/*.c)
+OWN_C := $(SRCS) $(CMDS) $(wildcard engine/pie/*.c) $(UNIT_SRCS) $(wildcard tests/jobs/*.c tests/tools/*.c tests/vm/jobs/*.c tests/fuzz/*.c)
 OWN_H := $(filter-out build%,$(wildcard */*.h */*/*.h */*/*/*.h))
 SHELLS := $(shell git ls-files | xargs grep -lsE '^\#!.*\b(ba)?sh\b')
 # Flags that both compilers know, by kind of file.
 lint_flags = $(CPPFLAGS) $(if $(filter engine/pie/%,$<),$(PIE_CFLAGS),-std=gnu17 $(WARN) -fno-strict-aliasing) \
-	$(if $(filter tests/unit/%,$<),$(shell pkg-config --cflags check))
+	$(if $(filter tests/unit/%,$<),$(shell pkg-config --cflags check)) $(if $(filter tests/vm/jobs/%,$<),-fopenmp)
 # gcc 12 takes a pointer that is stored in an array or a message for leaked; LeakSanitizer (make dev)
 # watches leaks. Tests needn't survive a lack of memory.
 ANALYZE = -O1 -fanalyzer -Wno-analyzer-malloc-leak $(if $(filter tests/%,$<), \
