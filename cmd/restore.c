@@ -136,6 +136,7 @@ int cmd_restore(const struct cmd_args *a)
 	struct restoring r = { .stats = cmd_value(a, "stats") };
 	struct engine_restore_opts o = { .on_note = on_note, .on_running = on_running, .arg = &r };
 	struct ck_err err = CK_ERR_INIT;
+	const char *map_mode = cmd_value(a, "map-mode");
 	int status = cmd_verdict_policy(a, &policy), wait_status = 0;
 
 	if (status == CMD_EXIT_OK)
@@ -156,6 +157,7 @@ int cmd_restore(const struct cmd_args *a)
 		return cmd_watch_end(&r.watch, status, NULL);
 	o.image = img;
 	o.maps = &maps;
+	o.map_mode = map_mode && !strcmp(map_mode, "bind") ? ENGINE_MAP_BIND : ENGINE_MAP_REWRITE;
 	if (engine_restore(&o, &wait_status, &err) < 0)
 		return cmd_watch_fail(&r.watch, &err);
 	tell_end(&r, o.flags & ENGINE_DETACH, wait_status);

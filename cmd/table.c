@@ -112,6 +112,9 @@ static const struct cmd_option restore_options[] = {
 	  "write what it cost to FILE, as CRIU does to stats-restore, once the job runs" },
 	STATUS_OPTION,
 	MAP_OPTIONS,
+	{ "map-mode", 0, "rewrite|bind", CMD_WORD, 0,
+	  "rewrite: what was open is opened below NEW. bind: in a mount namespace of the job's OLD "
+	  "leads to NEW, also for paths that it has in its memory" },
 	POLICY_OPTIONS,
 };
 

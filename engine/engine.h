@@ -69,6 +69,12 @@ enum engine_restore_flags {
 	ENGINE_NO_INPLACE = 1 << 2,        /* always a fresh pid namespace */
 };
 
+/* How the job comes to what is elsewhere on this host. */
+enum engine_map_mode {
+	ENGINE_MAP_REWRITE, /* it is opened where it is now */
+	ENGINE_MAP_BIND,    /* in a mount namespace of the job's it is where it was */
+};
+
 struct engine_restore_stats {
 	pid_t pid;           /* the root task's, in the caller's pid namespace */
 	uint64_t forking_ns; /* making the first tasks */
@@ -81,6 +87,7 @@ struct engine_restore_stats {
 struct engine_restore_opts {
 	const struct image *image;
 	const struct fsmap_maps *maps; /* NULL: everything is where it was */
+	enum engine_map_mode map_mode;
 	unsigned int flags;
 	struct engine_watch watch;
 	/* Called once the job runs, in the caller's process; may be NULL. */

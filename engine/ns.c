@@ -27,6 +27,7 @@
 #include "base/auto.h"
 #include "base/fd.h"
 #include "engine/restore.h"
+#include "fsmap/fsmap.h"
 
 #define NSEC 1000000000l
 #define MAX_CAPS 64u
@@ -152,11 +153,18 @@ static bool may_be_user(const struct engine_restore *r)
 	       (r->one_uid && r->uid == r->rights.uid && r->gid == r->rights.gid);
 }
 
+bool engine_binds(const struct engine_restore *r)
+{
+	return r->opts->maps && r->opts->maps->n && r->opts->map_mode == ENGINE_MAP_BIND;
+}
+
 static int try_in_place(struct engine_restore *r, struct ck_err *err)
 {
 	int rc;
 
 	r->strategy = ENGINE_INPLACE;
+	if (engine_binds(r) && !(r->rights.permitted >> CAP_SYS_ADMIN & 1))
+		return ck_fail(err, CK_ERR_PERM, -EPERM, "cannot bind paths without privilege");
 	if (!may_be_user(r))
 		return ck_fail(err, CK_ERR_PERM, -EPERM, "cannot restore a job of user %u", r->uid);
 	rc = engine_plan_tree(r, err);

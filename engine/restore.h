@@ -176,8 +176,14 @@ int engine_choose_place(struct engine_restore *r, struct ck_err *err);
 pid_t engine_spawn_trunk(struct engine_restore *r, struct ck_err *err);
 /* In the trunk of namespaces: its own /proc, or a note that it can't be had. */
 void engine_enter_namespaces(struct engine_restore *r);
+/* Does the job need a mount namespace for the sake of its paths? */
+bool engine_binds(const struct engine_restore *r);
 /* In the trunk: children see the clocks go on from where the job saw them last. */
 int engine_set_clocks(struct engine_restore *r, struct ck_err *err);
+
+/* ---- engine/bind.c ---- */
+/* In the trunk, before anything is opened: what maps say, by mounts, if engine_binds(). */
+int engine_bind_maps(struct engine_restore *r, struct ck_err *err);
 
 /* ---- engine/supervise.c: between ckpt and the trunk, and while the job runs ---- */
 /* A stage begins, here or in the trunk: the caller is told. */

@@ -118,7 +118,7 @@ void engine_trunk_main(struct engine_restore *r, int sock)
 {
 	struct packet p = { .type = PACKET_RUNNING };
 	pid_t root = (pid_t)r->tasks[0].ps->pid;
-	int pidfd, rc = 0;
+	int pidfd, rc;
 
 	engine_notes_done(r); /* the plan's are told by ckpt itself */
 	r->report = sock;
@@ -128,6 +128,7 @@ void engine_trunk_main(struct engine_restore *r, int sock)
 			setsid();
 		engine_enter_namespaces(r);
 	}
+	rc = engine_bind_maps(r, &p.err);
 	if (rc == 0)
 		rc = engine_run(r, &p.err);
 	if (rc < 0) {

@@ -186,7 +186,7 @@ int fsmap_map_path(const struct fsmap_maps *maps, const char *path, char **ret)
 static int map_field(const struct fsmap_maps *maps, char **field)
 {
 	char *s = NULL;
-	int r = *field ? fsmap_map_path(maps, *field, &s) : 0;
+	int r = fsmap_map_path(maps, *field, &s);
 
 	if (r > 0) {
 		free(*field);
@@ -199,16 +199,17 @@ int fsmap_map_needs(const struct fsmap_maps *maps, CkptNeeds *needs)
 {
 	for (size_t i = 0; i < needs->n_paths; i++) {
 		CkptNeedPath *p = needs->paths[i];
-		int r = map_field(maps, &p->path);
+		const struct fsmap_map *m = fsmap_map_find(maps, p->path);
+		bool inner = m && p->mount_point && fsmap_below(p->mount_point, m->from) &&
+			     strcmp(p->mount_point, m->from) != 0;
 
-		if (r > 0)
-			r = map_field(maps, &p->mount_point);
-		else if (r == 0)
+		if (!m)
 			continue;
-		if (r < 0)
-			return r;
-		/* A path that leaves its mount: the one it comes to may be any. */
-		if (r == 0) {
+		if (map_field(maps, &p->path) < 0 ||
+		    (inner && map_field(maps, &p->mount_point) < 0))
+			return -ENOMEM;
+		/* A path that leaves its mount: the one it comes to may be any, or none. */
+		if (!inner) {
 			free(p->mount_point);
 			free(p->fstype);
 			p->mount_point = p->fstype = NULL;

@@ -43,7 +43,7 @@ static int map_sun_path(const struct fsmap_maps *maps, ProtobufCBinaryData *name
 	if (strlen(to) >= sizeof(((struct sockaddr_un *)0)->sun_path)) {
 		r = ck_fail(err, CK_ERR_HOST, -ENAMETOOLONG,
 			    "the name of the Unix socket %s becomes too long: %s", from, to);
-		return ck_err_hint(err, r, "map to a shorter path");
+		return ck_err_hint(err, r, "map to a shorter path, or use --map-mode bind");
 	}
 	free(name->data);
 	name->len = strlen(to) + 1;
@@ -72,7 +72,7 @@ int res_map_files(struct engine_restore *r, struct ck_err *err)
 	const struct fsmap_maps *maps = r->opts->maps;
 	int ret = 0;
 
-	if (!maps || !maps->n)
+	if (!maps || !maps->n || r->opts->map_mode != ENGINE_MAP_REWRITE)
 		return 0;
 	for (size_t i = 0; i < r->res->files.n && ret == 0; i++)
 		ret = map_file(maps, (FileEntry *)r->res->files.m[i], err);

@@ -152,8 +152,8 @@ START_TEST(needs)
 {
 	CK_AUTO(fsmap_maps) struct fsmap_maps maps = { 0 };
 	CkptNeeds n = CKPT_NEEDS__INIT;
-	CkptNeedPath *p[4] = { need("/data/in/f", "/data"), need("/data/in/g", "/data/in"),
-			       need("/other", "/"), need("/data/in", NULL) };
+	CkptNeedPath *p[4] = { need("/data/in/f", "/data"), need("/data/in/sub/g", "/data/in/sub"),
+			       need("/other", "/"), need("/data/in", "/data/in") };
 
 	n.paths = p;
 	n.n_paths = 4;
@@ -162,12 +162,13 @@ START_TEST(needs)
 	ck_assert_str_eq(p[0]->path, "/mnt/7/f");
 	ck_assert_ptr_null(p[0]->mount_point); /* it left /data */
 	ck_assert_ptr_null(p[0]->fstype);
-	ck_assert_str_eq(p[1]->path, "/mnt/7/g");
-	ck_assert_str_eq(p[1]->mount_point, "/mnt/7");
+	ck_assert_str_eq(p[1]->path, "/mnt/7/sub/g");
+	ck_assert_str_eq(p[1]->mount_point, "/mnt/7/sub");
 	ck_assert_str_eq(p[1]->fstype, "nfs4");
 	ck_assert_str_eq(p[2]->path, "/other");
 	ck_assert_str_eq(p[2]->mount_point, "/");
 	ck_assert_str_eq(p[3]->path, "/mnt/7");
+	ck_assert_ptr_null(p[3]->mount_point); /* NEW need be no mount */
 	for (size_t i = 0; i < 4; i++)
 		ckpt_need_path__free_unpacked(p[i], NULL);
 }
