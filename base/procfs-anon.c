@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Parsers of the lines of fdinfo/N that only anonymous files have: eventfds, epoll instances,
- * timerfds, signalfds.
+ * inotify instances, timerfds, signalfds.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -81,6 +81,88 @@ void proc_epoll_done(struct proc_epoll *e)
 {
 	free(e->item);
 	memset(e, 0, sizeof(*e));
+}
+
+/* A byte in two hexadecimal digits. */
+static bool parse_byte(struct ck_text *t, uint8_t *ret)
+{
+	struct ck_text two = *t;
+	uint32_t v;
+
+	if (ck_text_len(t) < 2)
+		return false;
+	two.end = t->p + 2;
+	if (!ck_text_u32(&two, 16, &v) || ck_text_len(&two))
+		return false;
+	t->p += 2;
+	*ret = (uint8_t)v;
+	return true;
+}
+
+/* "fhandle-bytes:8 fhandle-type:1 f_handle:1ac5030000000000", if the file system has handles. */
+static bool parse_handle(struct ck_text *t, struct proc_watch *w)
+{
+	uint64_t n;
+	uint32_t type;
+
+	if (!skip_key(t, "fhandle-bytes:"))
+		return ck_text_len(t) == 0;
+	if (!ck_text_u64(t, 16, &n) || n > PROC_HANDLE_MAX || !skip_key(t, "fhandle-type:") ||
+	    !ck_text_u32(t, 16, &type) || type > INT32_MAX || !skip_key(t, "f_handle:"))
+		return false;
+	w->handle_type = (int)type;
+	w->handle_len = n;
+	for (size_t i = 0; i < n; i++)
+		if (!parse_byte(t, &w->handle[i]))
+			return false;
+	return true;
+}
+
+/* Linux fs/notify/fdinfo.c:inotify_fdinfo(): "wd:1 ino:3c51a sdev:fe00000 mask:fff ignored_mask:0 "
+ * and the handle. */
+static bool parse_watch(struct ck_text *t, struct proc_watch *w)
+{
+	uint32_t wd, ignored;
+
+	if (!skip_key(t, "wd:") || !ck_text_u32(t, 16, &wd) || wd == 0 || wd > INT32_MAX ||
+	    !skip_key(t, "ino:") || !ck_text_u64(t, 16, &w->ino) || !skip_key(t, "sdev:") ||
+	    !ck_text_u32(t, 16, &w->kdev) || !skip_key(t, "mask:") ||
+	    !ck_text_u32(t, 16, &w->mask) || !skip_key(t, "ignored_mask:") ||
+	    !ck_text_u32(t, 16, &ignored))
+		return false;
+	w->wd = (int)wd;
+	return parse_handle(t, w);
+}
+
+int proc_parse_inotify(const char *text, size_t len, struct proc_inotify *ret)
+{
+	struct ck_text t = ck_text_of(text, len), line;
+	int r;
+
+	memset(ret, 0, sizeof(*ret));
+	while ((r = ck_text_line(&t, &line)) > 0) {
+		if (!ck_text_skip(&line, "inotify "))
+			continue;
+		if (!ck_text_grow(&ret->watch, ret->n, sizeof(*ret->watch))) {
+			r = -ENOMEM;
+			break;
+		}
+		memset(&ret->watch[ret->n], 0, sizeof(*ret->watch));
+		if (!parse_watch(&line, &ret->watch[ret->n])) {
+			r = -EINVAL;
+			break;
+		}
+		ret->n++;
+	}
+	if (r < 0)
+		proc_inotify_done(ret);
+	return r;
+}
+
+void proc_inotify_done(struct proc_inotify *i)
+{
+	free(i->watch);
+	memset(i, 0, sizeof(*i));
 }
 
 /* "(1, 500000000)" */

@@ -148,6 +148,22 @@ struct proc_timerfd {
 	uint64_t interval[2];   /* s, ns */
 };
 
+/* fdinfo of an inotify instance: its watches, in no order */
+#define PROC_HANDLE_MAX 128
+struct proc_watch {
+	int wd;
+	uint32_t mask; /* IN_*, flags included */
+	uint64_t ino;
+	uint32_t kdev; /* as in proc_epoll_item */
+	int handle_type;
+	size_t handle_len; /* 0 if the file system has no handles */
+	uint8_t handle[PROC_HANDLE_MAX];
+};
+struct proc_inotify {
+	struct proc_watch *watch;
+	size_t n;
+};
+
 /* /proc/PID/mountinfo, proc_pid_mountinfo(5); escapes undone; strings owned */
 struct proc_mount {
 	int id, parent;
@@ -188,6 +204,7 @@ int proc_parse_fdinfo(const char *text, size_t len, struct proc_fdinfo *ret);
 /* -EINVAL if the text is not of such a file, or says less than the kernel should (COMPAT below). */
 int proc_parse_eventfd(const char *text, size_t len, struct proc_eventfd *ret);
 int proc_parse_epoll(const char *text, size_t len, struct proc_epoll *ret);
+int proc_parse_inotify(const char *text, size_t len, struct proc_inotify *ret);
 int proc_parse_timerfd(const char *text, size_t len, struct proc_timerfd *ret);
 /* The mask as signalfd(2) was given it. */
 int proc_parse_signalfd(const char *text, size_t len, uint64_t *ret_mask);
@@ -222,6 +239,7 @@ void proc_status_done(struct proc_status *s);
 void proc_maps_done(struct proc_maps *m);
 void proc_fdinfo_done(struct proc_fdinfo *i);
 void proc_epoll_done(struct proc_epoll *e);
+void proc_inotify_done(struct proc_inotify *i);
 void proc_mounts_done(struct proc_mounts *m);
 void proc_timers_done(struct proc_timers *t);
 
@@ -236,6 +254,10 @@ static inline void ck_auto_proc_maps(struct proc_maps *m)
 static inline void ck_auto_proc_epoll(struct proc_epoll *e)
 {
 	proc_epoll_done(e);
+}
+static inline void ck_auto_proc_inotify(struct proc_inotify *i)
+{
+	proc_inotify_done(i);
 }
 static inline void ck_auto_proc_fdinfo(struct proc_fdinfo *i)
 {

@@ -147,6 +147,11 @@ void res_dump_done(struct engine_dump *d)
 	for (size_t i = 0; i < res->n_files; i++) {
 		free(res->files[i]->via);
 		free(res->files[i]->name);
+		for (size_t k = 0; k < res->files[i]->n_watches; k++) {
+			free(res->files[i]->watch[k].f.via);
+			free(res->files[i]->watch[k].f.name);
+		}
+		free(res->files[i]->watch);
 		free(res->files[i]);
 	}
 	free(res->files);

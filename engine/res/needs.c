@@ -78,6 +78,18 @@ static bool only_appends(const struct res_file *f)
 	return (f->flags & O_ACCMODE) == O_WRONLY && (f->flags & O_APPEND);
 }
 
+/* What is open as a path only may have any contents. */
+static void need_contents(CkptNeedPath *p, const struct res_file *f)
+{
+	if (f->flags & O_PATH)
+		return;
+	p->has_mtime_ns = true;
+	p->mtime_ns =
+		(uint64_t)f->st.st_mtim.tv_sec * 1000000000u + (uint64_t)f->st.st_mtim.tv_nsec;
+	p->has_size = S_ISREG(f->st.st_mode);
+	p->size = p->has_size ? (uint64_t)f->st.st_size : 0;
+}
+
 static CkptNeedPath *need_new(const struct res_file *f)
 {
 	CK_AUTO(need) CkptNeedPath *p = calloc(1, sizeof(*p));
@@ -102,13 +114,7 @@ static CkptNeedPath *need_new(const struct res_file *f)
 	p->append = only_appends(f);
 	p->has_stdio = f->stdio >= 0;
 	p->stdio = p->has_stdio ? (uint32_t)f->stdio : 0;
-	p->has_mtime_ns = true;
-	p->mtime_ns =
-		(uint64_t)f->st.st_mtim.tv_sec * 1000000000u + (uint64_t)f->st.st_mtim.tv_nsec;
-	if (S_ISREG(f->st.st_mode)) {
-		p->has_size = true;
-		p->size = (uint64_t)f->st.st_size;
-	}
+	need_contents(p, f);
 	if (f->ghost)
 		p->has_carried = p->carried = true;
 	return ck_take_ptr(&p);
@@ -122,6 +128,8 @@ int res_need_path(struct engine_dump *d, const struct res_file *f, CkptPathRole 
 	struct res_need *grown;
 
 	if (p) {
+		if (!p->has_mtime_ns)
+			need_contents(p, f);
 		p->access = wider(p->access, f->flags & O_ACCMODE);
 		p->append = p->append && only_appends(f);
 	} else {
@@ -240,7 +248,7 @@ static int finish_need(struct engine_dump *d, struct res_need *n, struct ck_err 
 		n->p->has_size = n->p->has_mtime_ns = false;
 		return 0;
 	}
-	if (!S_ISREG(n->f->st.st_mode) || n->p->carried || n->f->st.st_size == 0)
+	if (!n->p->has_size || n->p->carried || n->f->st.st_size == 0)
 		return 0;
 	return set_identity(d, n->p, n->f, err);
 }

@@ -18,7 +18,6 @@ static const struct {
 	const char *link, *what, *hint;
 } kinds[] = {
 	{ "socket:", "a socket", "let the job close its connections before the dump" },
-	{ "anon_inode:inotify", "an inotify instance", "let the job stop watching files" },
 	{ "anon_inode:[fanotify]", "a fanotify group", "let the job stop watching files" },
 	{ "anon_inode:[userfaultfd]", "a userfaultfd", NULL },
 	{ "anon_inode:[perf_event]", "a performance counter",

@@ -76,6 +76,7 @@ extern const struct res_type res_type_signalfd; /* signalfd.c */
 extern const struct res_type res_type_socket;   /* sock.c: until the family is known */
 extern const struct res_type res_type_unix;     /* unix.c */
 extern const struct res_type res_type_inet;     /* inet.c */
+extern const struct res_type res_type_inotify;  /* inotify.c */
 extern const struct res_type res_type_other;    /* other.c */
 
 /* Bits of the kernel's f_flags as /proc and images carry them: x86-64's O_LARGEFILE, which libc
@@ -108,7 +109,15 @@ struct res_file {
 	FownEntry fown;
 	struct res_pipe *pipe; /* of pipes and FIFOs */
 	int pty; /* number of a pseudo terminal that the job has both sides of, else -1 */
-	struct res_sock *sock; /* of sockets */
+	struct res_sock *sock;   /* of sockets */
+	struct res_watch *watch; /* of inotify instances */
+	size_t n_watches;
+};
+
+/* What an inotify instance watches. */
+struct res_watch {
+	struct proc_watch w;
+	struct res_file f; /* task is NULL until it is found */
 };
 
 /* A pipe or FIFO: what all files of it have in common. */
@@ -229,6 +238,11 @@ int res_ghosts_dump(struct engine_dump *d, struct ck_err *err);
 
 /* fown.c: who gets signals from it, into f->fown. */
 int res_fown_look(struct engine_dump *d, struct res_file *f, struct ck_err *err);
+
+/* inotify-find.c: finds what is watched, as descriptors of the job or paths: what can't be found
+ * has no task. */
+int res_watches_find(struct engine_dump *d, const struct engine_task *t, struct res_watch *w,
+		     size_t n, struct ck_err *err);
 
 /* reg.c: of a deleted file; /proc can't tell a memfd's link from a path. */
 bool res_is_memfd(const char *name, dev_t dev);

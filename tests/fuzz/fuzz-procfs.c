@@ -148,6 +148,19 @@ static void parse_epoll(const char *text, size_t len)
 	proc_epoll_done(&e);
 }
 
+static void parse_inotify(const char *text, size_t len)
+{
+	struct proc_inotify i;
+
+	if (proc_parse_inotify(text, len, &i) < 0) {
+		FUZZ_ASSERT(!i.watch && !i.n);
+		return;
+	}
+	for (size_t k = 0; k < i.n; k++)
+		FUZZ_ASSERT(i.watch[k].wd > 0 && i.watch[k].handle_len <= PROC_HANDLE_MAX);
+	proc_inotify_done(&i);
+}
+
 static void parse_timerfd(const char *text, size_t len)
 {
 	struct proc_timerfd t;
@@ -200,6 +213,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		{ "eventfd", parse_eventfd },     { "epoll", parse_epoll },
 		{ "timerfd", parse_timerfd },     { "signalfd", parse_signalfd },
 		{ "loadavg", parse_loadavg },     { "filesystems", parse_filesystems },
+		{ "inotify", parse_inotify },
 	};
 	char name[16];
 

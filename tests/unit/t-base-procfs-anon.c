@@ -31,6 +31,38 @@ START_TEST(eventfd_text)
 }
 END_TEST
 
+#define WATCH "inotify wd:2 ino:3c51a sdev:fe00000 mask:84000fff ignored_mask:0 "
+
+START_TEST(inotify_text)
+{
+	static const char text[] =
+		HEAD WATCH "fhandle-bytes:8 fhandle-type:81 f_handle:1ac50300000000ff\n" WATCH "\n";
+	static const char *const bad[] = {
+		HEAD "inotify wd:0 ino:1 sdev:1 mask:2 ignored_mask:0 \n",
+		HEAD "inotify wd:80000000 ino:1 sdev:1 mask:2 ignored_mask:0 \n",
+		HEAD WATCH "fhandle-bytes:8 fhandle-type:1 f_handle:1ac503000000\n",
+		HEAD WATCH "fhandle-bytes:81 fhandle-type:1 f_handle:1ac503000000\n",
+		HEAD WATCH "else\n",
+		HEAD WATCH,
+	};
+	CK_AUTO(proc_inotify) struct proc_inotify e;
+
+	for (size_t i = 0; i < CK_ARRAY_SIZE(bad); i++)
+		ck_assert_int_eq(proc_parse_inotify(bad[i], strlen(bad[i]), &e), -EINVAL);
+	ck_assert_int_eq(proc_parse_inotify(text, strlen(text), &e), 0);
+	ck_assert_uint_eq(e.n, 2);
+	ck_assert_int_eq(e.watch[0].wd, 2);
+	ck_assert_uint_eq(e.watch[0].ino, 0x3c51a);
+	ck_assert_uint_eq(e.watch[0].kdev, 0xfe00000);
+	ck_assert_uint_eq(e.watch[0].mask, 0x84000fff);
+	ck_assert_int_eq(e.watch[0].handle_type, 0x81);
+	ck_assert_uint_eq(e.watch[0].handle_len, 8);
+	ck_assert_uint_eq(e.watch[0].handle[0], 0x1a);
+	ck_assert_uint_eq(e.watch[0].handle[7], 0xff);
+	ck_assert_uint_eq(e.watch[1].handle_len, 0);
+}
+END_TEST
+
 #define ITEM "tfd:        5 events:       19 data: 8000000000000005  pos:7 ino:40a sdev:800013\n"
 
 START_TEST(epoll_text)
@@ -112,6 +144,7 @@ int main(void)
 
 	tcase_add_test(c, eventfd_text);
 	tcase_add_test(c, epoll_text);
+	tcase_add_test(c, inotify_text);
 	tcase_add_test(c, timerfd_text);
 	tcase_add_test(c, signalfd_text);
 	suite_add_tcase(s, c);

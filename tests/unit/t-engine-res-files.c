@@ -286,7 +286,7 @@ enum {
 };
 static const char *const refused_text[N_REFUSED] = {
 	"a netlink socket (socket:[",
-	"an inotify instance",
+	"unread events wait in an inotify instance",
 	"a pidfd",
 	"a lease on a file",
 	"a file of a process (/proc/1/status)",
@@ -313,13 +313,20 @@ static void open_of_child(bool dead)
 		JOB_CHECK(kill(pid, SIGKILL) == 0 && waitpid(pid, NULL, 0) == pid);
 }
 
+static void inotify_unread(void)
+{
+	JOB_CHECK(inotify_init1(0) == 3);
+	JOB_CHECK(inotify_add_watch(3, job_dir, IN_CREATE) == 1);
+	JOB_CHECK(mkdir(job_path("new"), 0700) == 0);
+}
+
 static void refused_make(int task)
 {
 	(void)task;
 	if (refused_kind == R_NETLINK)
 		JOB_CHECK(socket(AF_NETLINK, SOCK_RAW, 0) == 3);
 	else if (refused_kind == R_INOTIFY)
-		JOB_CHECK(inotify_init1(0) == 3);
+		inotify_unread();
 	else if (refused_kind == R_PIDFD)
 		JOB_CHECK(syscall(SYS_pidfd_open, getpid(), 0) == 3);
 	else if (refused_kind == R_PROC)
@@ -347,7 +354,7 @@ START_TEST(refused)
 
 	refused_kind = _i;
 	job_refused(&j, refused_text[_i]);
-	ck_assert_int_eq(job_err.kind, CK_ERR_REFUSED);
+	ck_assert_int_eq(job_err.kind, _i == R_INOTIFY ? CK_ERR_BUSY : CK_ERR_REFUSED);
 	snprintf(place, sizeof(place), "task %d (", (int)shared->pid[0]);
 	ck_assert_ptr_nonnull(strstr(job_err.where, place));
 	if (_i != R_SYSV)

@@ -83,6 +83,31 @@ static void spec_epoll(struct spec *s, uint32_t target)
 	s->fe[2].epfd = &e;
 }
 
+/* An inotify instance instead of the pipe's end, with one watch; for the test to spoil. */
+static InotifyWdEntry *spec_inotify(struct spec *s)
+{
+	static InotifyFileEntry e;
+	static InotifyWdEntry w;
+	static FhEntry fh;
+	static InotifyWdEntry *list[] = { &w };
+
+	inotify_file_entry__init(&e);
+	inotify_wd_entry__init(&w);
+	fh_entry__init(&fh);
+	w.f_handle = &fh;
+	w.mask = 2;
+	w.wd = 1;
+	w.has_target = true;
+	w.target = 1000;
+	e.fown = &s->fown;
+	e.n_wd = 1;
+	e.wd = list;
+	s->fe[2].pipe = NULL;
+	s->fe[2].type = s->fd[1].type = FD_TYPES__INOTIFY;
+	s->fe[2].ify = &e;
+	return &w;
+}
+
 /* A socket instead of the pipe's end; for the test to spoil. */
 static UnixSkEntry *spec_unix(struct spec *s)
 {
@@ -344,6 +369,11 @@ CASE(inet_address, "address of an IP socket", static uint32_t word; InetSkEntry 
      e->n_src_addr = 1; e->src_addr = &word; e->src_port = 65536);
 CASE(epoll_target, "once fd 8, that no task", spec_epoll(s, 50));
 CASE(epoll_target_closed, "once fd 8, that no task", spec_epoll(s, 5); s->n_fds = 3);
+CASE(inotify_target, "file 1000 is not in", spec_inotify(s));
+CASE(inotify_itself, "not its own", spec_inotify(s)->target = 3);
+CASE(inotify_number, "makes no sense", spec_inotify(s)->wd = 1u << 31);
+CASE(inotify_no_events, "makes no sense", spec_inotify(s)->mask = 0x80000000);
+CASE(inotify_no_path, "without a path", spec_inotify(s)->has_target = false);
 CASE(timerfd_time, "no valid time", spec_timerfd(s));
 CASE(map_unknown, "file 50 is not", s->map = 50);
 CASE(map_huge, "out of range", s->map = 1ull << 32 | 2);
@@ -414,6 +444,11 @@ static const struct {
 	ROW(inet_address),
 	ROW(epoll_target),
 	ROW(epoll_target_closed),
+	ROW(inotify_target),
+	ROW(inotify_itself),
+	ROW(inotify_number),
+	ROW(inotify_no_events),
+	ROW(inotify_no_path),
 	ROW(timerfd_time),
 	ROW(map_unknown),
 	ROW(map_huge),
