@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Parsers of the lines of fdinfo/N that only anonymous files have: eventfds, epoll instances,
- * inotify instances, timerfds, signalfds.
+ * inotify instances, timerfds, signalfds, pidfds.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -207,5 +207,16 @@ int proc_parse_signalfd(const char *text, size_t len, uint64_t *ret_mask)
 	while (ck_text_line(&t, &line) > 0)
 		if (ck_text_skip(&line, "sigmask:"))
 			return ck_text_u64(&line, 16, ret_mask) ? 0 : -EINVAL;
+	return -EINVAL;
+}
+
+/* Linux fs/pidfs.c:pidfd_show_fdinfo() */
+int proc_parse_pidfd(const char *text, size_t len, int *ret_pid)
+{
+	struct ck_text t = ck_text_of(text, len), line;
+
+	while (ck_text_line(&t, &line) > 0)
+		if (ck_text_skip(&line, "Pid:"))
+			return ck_text_int(&line, ret_pid) && *ret_pid >= -1 ? 0 : -EINVAL;
 	return -EINVAL;
 }

@@ -208,6 +208,9 @@ int proc_parse_inotify(const char *text, size_t len, struct proc_inotify *ret);
 int proc_parse_timerfd(const char *text, size_t len, struct proc_timerfd *ret);
 /* The mask as signalfd(2) was given it. */
 int proc_parse_signalfd(const char *text, size_t len, uint64_t *ret_mask);
+/* fdinfo of a pidfd: the process in the reader's pid namespace; -1 if it is gone, 0 if it is not in
+ * there. */
+int proc_parse_pidfd(const char *text, size_t len, int *ret_pid);
 int proc_parse_mountinfo(const char *text, size_t len, struct proc_mounts *ret);
 int proc_parse_timers(const char *text, size_t len, struct proc_timers *ret);
 int proc_parse_limits(const char *text, size_t len, struct proc_limits *ret);

@@ -307,10 +307,8 @@ static int plan_proc(struct engine_restore *r, struct engine_rproc *p, uint64_t 
 		     uint64_t joined, struct ck_err *err)
 {
 	bool alive = p->task && !p->task->zombie;
-	int rc = alive ? res_plan_first(r, p->task, err) : 0;
+	int rc = alive ? engine_plan_private(r, p->task, err) : 0;
 
-	if (rc == 0 && alive)
-		rc = engine_plan_private(r, p->task, err);
 	if (rc == 0)
 		rc = engine_plan_forks(r, p, err);
 	if (rc < 0)

@@ -218,6 +218,10 @@ static int load_remap(struct engine_restore *r, const RemapFilePathEntry *m, str
 	if (!f || !f->fe->reg)
 		return ck_fail(err, CK_ERR_IMAGE, -EINVAL, "file %u of remap-fpath.img is no file",
 			       m->orig_id);
+	if (m->has_remap_type && m->remap_type == REMAP_TYPE__PROCFS) {
+		f->gone = true;
+		return 0;
+	}
 	if (!ghost)
 		return ck_fail(err, CK_ERR_HOST, -EOPNOTSUPP,
 			       "cannot restore %s, which was dumped as a link of another file",

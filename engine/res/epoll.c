@@ -8,8 +8,8 @@
  *
  * A signalfd wakes those who wait on the signals of the process that added it (Linux
  * fs/signalfd.c:signalfd_poll()). The kernel does not tell which one that was; the first in the
- * tree that has the epoll instance adds it again, in its script. All else is added where the files
- * are opened.
+ * tree that has the epoll instance adds it again, in its script; likewise what is opened only there
+ * (late.c). All else is added where the files are opened.
  *
  * The ready list is not kept: what is ready when it is added is ready again. So with EPOLLET there
  * can be one more event than needed, never one less.
@@ -169,9 +169,9 @@ static bool epoll_owns(const FileEntry *fe)
 	return fe->epfd != NULL;
 }
 
-static bool is_signalfd(const struct res_rfile *f)
+static bool is_added_by_task(const struct res_rfile *f)
 {
-	return f->type == &res_type_signalfd;
+	return f->type == &res_type_signalfd || f->opener;
 }
 
 /* CRIU doesn't say which file it is: the one that is open at that number. */
@@ -284,7 +284,7 @@ static int fill(struct engine_restore *r, const struct res_rfile *f, struct ck_e
 
 			const struct res_rfile *t = target_of(r, f, e->tfd[i]);
 
-			if (!t || has_fired(e->tfd[i]) != (fired == 1) || is_signalfd(t))
+			if (!t || has_fired(e->tfd[i]) != (fired == 1) || is_added_by_task(t))
 				continue;
 			ret = add_under_number(f, t, e->tfd[i]);
 			if (ret < 0)
@@ -310,9 +310,8 @@ static int epoll_finish(struct engine_restore *r, struct ck_err *err)
 
 /* Under the number it had, which is free still, or will be made right by plan_fds(). A number among
  * the parked ones was no task's any more: there the file's own will do. */
-static void plan_signalfd(const struct engine_restore *r, struct script *s,
-			  const struct res_rfile *f, const struct res_rfile *t,
-			  const EventpollTfdEntry *e)
+static void plan_add(const struct engine_restore *r, struct script *s, const struct res_rfile *f,
+		     const struct res_rfile *t, const EventpollTfdEntry *e)
 {
 	struct epoll_event ev = { .events = e->events, .data.u64 = e->data };
 	int base = r->res->base, parked = base + t->slot, n = (int)e->tfd;
@@ -321,10 +320,10 @@ static void plan_signalfd(const struct engine_restore *r, struct script *s,
 		n = parked;
 	else
 		script_syscall(s, SCRIPT_OK, SYS_dup3, (uint64_t)parked, (uint64_t)n, 0, 0, 0, 0,
-			       "put a signalfd where it was");
+			       "put %s where it was", res_rfile_name(t));
 	script_syscall(s, SCRIPT_OK, SYS_epoll_ctl, (uint64_t)(base + f->slot), EPOLL_CTL_ADD,
 		       (uint64_t)n, script_data(s, &ev, sizeof(ev)), 0, 0,
-		       "have an epoll instance watch a signalfd");
+		       "have an epoll instance watch %s", res_rfile_name(t));
 }
 
 void res_epoll_plan(const struct engine_restore *r, const struct engine_rtask *t)
@@ -338,8 +337,8 @@ void res_epoll_plan(const struct engine_restore *r, const struct engine_rtask *t
 			const EventpollTfdEntry *e = f->fe->epfd->tfd[k];
 			const struct res_rfile *target = target_of(r, f, e);
 
-			if (target && is_signalfd(target))
-				plan_signalfd(r, t->script, f, target, e);
+			if (target && is_added_by_task(target))
+				plan_add(r, t->script, f, target, e);
 		}
 	}
 }

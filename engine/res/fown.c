@@ -101,7 +101,7 @@ int res_fown_open(const struct engine_restore *r, const struct res_rfile *f, int
 {
 	const FownEntry *o = fown_of(r, f);
 
-	if (o && o->signum && fcntl(fd, F_SETSIG, (int)o->signum) < 0)
+	if (o && o->signum && !f->opener && fcntl(fd, F_SETSIG, (int)o->signum) < 0)
 		return ck_fail_errno(err, "cannot set the signal of a file");
 	return 0;
 }
@@ -114,7 +114,7 @@ void res_fown_plan(const struct engine_restore *r, const struct engine_rtask *t)
 		const struct engine_rtask *who = o && o->pid ? owner_task(r, o) : NULL;
 		struct f_owner_ex owner;
 
-		if (!who || who != t)
+		if (!who || who != t || f->opener)
 			continue;
 		owner = (struct f_owner_ex){ .type = (enum __pid_type)o->pid_type,
 					     .pid = (pid_t)o->pid };

@@ -81,7 +81,7 @@ static int load_files(struct engine_restore *r, struct ck_err *err)
 		const FileEntry *fe = (const FileEntry *)res->files.m[i];
 
 		res->file[i] = (struct res_rfile){
-			.fe = fe, .slot = -1, .fd = -EBADF, .stdio = -1, .inherit = -1
+			.fe = fe, .slot = -1, .fd = -EBADF, .stdio = -1, .inherit = -1, .relay = -1
 		};
 		if (fe->id == 0 || !is_complete(fe))
 			return ck_fail(err, CK_ERR_IMAGE, -EINVAL, "file %u is incomplete", fe->id);
@@ -329,8 +329,10 @@ int res_load(struct engine_restore *r, struct ck_err *err)
 		ret = res_read_all(r, IMAGE_TTY_DATA, &r->res->tty_data, err);
 	if (ret == 0)
 		ret = load_kinds(r, err);
-	if (ret == 0)
+	if (ret == 0) {
+		res_late_load(r);
 		ret = choose_base(r, err);
+	}
 	return ret < 0 ? ret : res_locks_load(r, err);
 }
 

@@ -71,6 +71,8 @@ int res_open(struct engine_restore *r, struct ck_err *err)
 	for (size_t i = 0; i < res_n_types && ret == 0; i++)
 		if (res_types[i]->finish)
 			ret = res_types[i]->finish(r, err);
+	if (ret == 0)
+		ret = res_late_finish(r, err);
 	return ret < 0 ? ret : res_locks_open(r, err);
 }
 
@@ -110,9 +112,13 @@ static void plan_fds(const struct engine_restore *r, struct script *s,
 int res_plan(struct engine_restore *r, struct engine_rtask *t, struct ck_err *err)
 {
 	const struct res_rtask *rt = &r->res->task[t - r->tasks];
+	int ret;
 
 	if (!t->mm)
 		return ck_fail(err, CK_ERR_BUG, -EINVAL, "a zombie has no descriptors");
+	ret = res_late_plan(r, t, err);
+	if (ret < 0)
+		return ret;
 	res_fown_plan(r, t);
 	res_tty_plan(r, t);
 	res_foreground_plan(r, t);

@@ -24,8 +24,6 @@ static const struct {
 	  "let the job stop measuring before the dump" },
 	{ "anon_inode:[io_uring]", "an io_uring instance",
 	  "many libraries fall back to epoll: UV_USE_IO_URING=0 does it for libuv" },
-	{ "anon_inode:[pidfd]", "a pidfd", NULL },
-	{ "pidfd:", "a pidfd", NULL },
 	{ "anon_inode:kvm", "a virtual machine", NULL },
 	{ "anon_inode:bpf", "a BPF object", NULL },
 	{ "anon_inode:", "an anonymous kernel object", NULL },

@@ -1,24 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Files of /proc that are a process's: /proc/812/status. What they show is the kernel's, and the
- * kernel binds them to a process when they are opened: so the process itself opens its own anew, as
- * the first thing in its script, before it has children. They inherit it like all that is shared.
- * Hence only files of a process that nobody holds but the process and its descendants can be kept.
+ * kernel binds them to a process when they are opened: so the process itself opens its own anew,
+ * and hands them on to whoever has them (late.c). Those of a process that is gone show nothing; a
+ * process is made for them, and ended.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/auto.h"
 #include "engine/res/res.h"
+#include "image/remap-file-path.pb-c.h"
 
-enum { MAGIC_PROC = 0x9fa0, MAX_PID = 1 << 22, OPEN_AT = 0 };
+enum { MAGIC_PROC = 0x9fa0, MAX_PID = 1 << 22 };
 
 /* "/proc/812/status" into 812 and "status"; "/proc/812" into 812 and "". False for anything else.
  */
@@ -93,21 +97,18 @@ static const struct engine_task *find_target(const struct engine_dump *d, const 
 	return NULL;
 }
 
-static bool descends(const struct engine_task *t, const struct engine_task *from)
+/* Nobody has the number, or another process: then the name leads to another inode. */
+static bool is_gone(const struct res_file *f, long pid)
 {
-	while (t && t != from)
-		t = t->parent;
-	return t == from;
-}
+	char name[32];
+	struct stat st;
+	int r = res_name_stat(f->task, f->link, &st);
 
-static bool all_descend(const struct engine_dump *d, const struct res_file *f,
-			const struct engine_task *from)
-{
-	for (size_t i = 0; i < d->n_tasks; i++)
-		for (size_t k = 0; k < d->tasks[i]->n_fds; k++)
-			if (d->tasks[i]->fds[k].id == f->id && !descends(d->tasks[i], from))
-				return false;
-	return true;
+	if (r == 0)
+		return st.st_ino != f->st.st_ino && st.st_dev == f->st.st_dev;
+	snprintf(name, sizeof(name), "/proc/%ld", pid);
+	return r == -ENOENT && res_name_stat(f->task, "/proc/self", &st) == 0 &&
+	       st.st_dev == f->st.st_dev && res_name_stat(f->task, name, &st) == -ENOENT;
 }
 
 static int procfile_look(struct engine_dump *d, struct res_file *f, struct ck_err *err)
@@ -118,24 +119,39 @@ static int procfile_look(struct engine_dump *d, struct res_file *f, struct ck_er
 
 	(void)parse(f->link, &pid, &rest);
 	t = find_target(d, f, pid);
-	if (!t)
+	if (!t && !is_gone(f, pid))
 		return refuse(f, "only those of the job's own processes can be kept", err);
 	if (strchr(rest, '/'))
 		return refuse(f, "what lies deeper than /proc/PID/NAME can't be kept", err);
-	if (!all_descend(d, f, t))
-		return refuse(f, "it can be kept by the process itself and its children only", err);
-	if (asprintf(&f->name, "/proc/%d%s%s", (int)t->ns_pid, *rest ? "/" : "", rest) < 0) {
+	if (asprintf(&f->name, "/proc/%ld%s%s", t ? (long)t->ns_pid : pid, *rest ? "/" : "", rest) <
+	    0) {
 		f->name = NULL;
 		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot remember a path");
 	}
 	return res_fown_look(d, f, err);
 }
 
+/* As CRIU says it. */
+static int put_gone(struct engine_dump *d, const struct res_file *f, long pid, struct ck_err *err)
+{
+	RemapFilePathEntry e = REMAP_FILE_PATH_ENTRY__INIT;
+
+	e.orig_id = f->id;
+	e.remap_id = (uint32_t)pid;
+	e.has_remap_type = true;
+	e.remap_type = REMAP_TYPE__PROCFS;
+	return res_put(d, RES_OUT_REMAP, &e.base, err);
+}
+
 static int procfile_dump(struct engine_dump *d, struct res_file *f, struct ck_err *err)
 {
 	RegFileEntry e = REG_FILE_ENTRY__INIT;
 	FileEntry fe = FILE_ENTRY__INIT;
+	const char *rest;
+	long pid = 0;
+	int r;
 
+	(void)parse(f->link, &pid, &rest);
 	e.id = f->id;
 	e.flags = f->flags;
 	e.pos = f->pos;
@@ -146,7 +162,8 @@ static int procfile_dump(struct engine_dump *d, struct res_file *f, struct ck_er
 	fe.type = FD_TYPES__REG;
 	fe.id = f->id;
 	fe.reg = &e;
-	return res_put_file(d, &fe, err);
+	r = res_put_file(d, &fe, err);
+	return r < 0 || find_target(d, f, pid) ? r : put_gone(d, f, pid, err);
 }
 
 /* ---- restore ---- */
@@ -181,86 +198,86 @@ static int procfile_load(struct engine_restore *r, struct res_rfile *f, struct c
 	if (f->want & ~(unsigned int)RES_WANT_FD)
 		return ck_fail(err, CK_ERR_HOST, -EOPNOTSUPP,
 			       "cannot restore a program, mapping or directory in %.200s", name);
-	if (!target(r, f, &rest) || strchr(rest, '/'))
+	f->opener = f->gone ? NULL : target(r, f, &rest);
+	if ((!f->gone && !f->opener) || strchr(rest, '/'))
 		return ck_fail(err, CK_ERR_HOST, -EOPNOTSUPP,
 			       "cannot restore %.200s, which is of no process of the job", name);
 	return 0;
 }
 
-/* Only its number is taken for now: res_plan_first(). */
+static bool has_offset(const RegFileEntry *reg)
+{
+	return reg->pos && reg->pos != UINT64_MAX && !(reg->flags & O_PATH);
+}
+
+static int flags_of(const RegFileEntry *reg)
+{
+	return ((int)reg->flags & (O_ACCMODE | O_APPEND | O_NONBLOCK | O_DIRECTORY | O_NOFOLLOW |
+				   O_NOATIME | O_PATH)) |
+	       O_CLOEXEC;
+}
+
+/* A child with our descriptors opens its own, and ends. */
+static int open_gone(const RegFileEntry *reg, const char *rest)
+{
+	char path[PATH_MAX + 16];
+	int p[2], fd = -EIO;
+	pid_t pid;
+
+	if (pipe2(p, O_CLOEXEC) < 0)
+		return -errno;
+	snprintf(path, sizeof(path), "/proc/self/%s", rest);
+	pid = (pid_t)syscall(SYS_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0);
+	if (pid == 0) {
+		fd = open(path, flags_of(reg));
+		fd = fd < 0 ? -errno : fd;
+		(void)!write(p[1], &fd, sizeof(fd));
+		_exit(0);
+	}
+	if (pid < 0)
+		fd = -errno;
+	else if (waitpid(pid, NULL, 0) != pid || read(p[0], &fd, sizeof(fd)) != sizeof(fd))
+		fd = -EIO;
+	close(p[0]);
+	close(p[1]);
+	return fd;
+}
+
 static int procfile_open(struct engine_restore *r, struct res_rfile *f, int *ret_fd,
 			 struct ck_err *err)
 {
-	int fd = open("/", O_PATH | O_CLOEXEC);
+	const RegFileEntry *reg = f->fe->reg;
+	CK_AUTO(fd) int fd = -EBADF;
+	const char *rest = "";
 
-	(void)r;
-	(void)f;
+	if (f->opener)
+		return res_late_open(ret_fd, err);
+	(void)target(r, f, &rest);
+	fd = open_gone(reg, rest);
 	if (fd < 0)
-		return ck_fail_errno(err, "cannot open /");
-	*ret_fd = fd;
+		return ck_fail(err, CK_ERR_SYS, fd, "cannot open /proc/PID/%s", rest);
+	if (has_offset(reg) && lseek(fd, (off_t)reg->pos, SEEK_SET) < 0)
+		return ck_fail_errno(err, "cannot set the offset of %s", reg->name);
+	*ret_fd = ck_take_fd(&fd);
 	return 0;
 }
 
-static bool is_made_by(const struct engine_rtask *t, const struct engine_rtask *from)
+static int procfile_plan_open(const struct engine_restore *r, const struct res_rfile *f,
+			      struct script *s, struct ck_err *err)
 {
-	const struct engine_rproc *p = t->proc;
+	const RegFileEntry *reg = f->fe->reg;
+	const char *rest = "";
+	char path[PATH_MAX + 16];
 
-	while (p && p != from->proc)
-		p = p->maker;
-	return t == from || (p && p == from->proc);
-}
-
-static int check_holders(const struct engine_restore *r, const struct res_rfile *f,
-			 const struct engine_rtask *t, struct ck_err *err)
-{
-	for (size_t i = 0; i < r->n_tasks; i++) {
-		const struct image_entries *fds = &r->res->task[i].fds;
-
-		for (size_t k = 0; k < fds->n; k++)
-			if (((const FdinfoEntry *)fds->m[k])->id == f->fe->id &&
-			    !is_made_by(&r->tasks[i], t))
-				return ck_fail(err, CK_ERR_HOST, -EOPNOTSUPP,
-					       "cannot restore %s in task %u, which is not made by "
-					       "the process that it is of",
-					       f->fe->reg->name, r->tasks[i].ps->pid);
-	}
-	return 0;
-}
-
-int res_plan_first(const struct engine_restore *r, const struct engine_rtask *t, struct ck_err *err)
-{
-	const int keep =
-		O_ACCMODE | O_APPEND | O_NONBLOCK | O_DIRECTORY | O_NOFOLLOW | O_NOATIME | O_PATH;
-	struct script *s = t->script;
-
-	for (size_t i = 0; i < r->res->n_files; i++) {
-		const struct res_rfile *f = &r->res->file[i];
-		const RegFileEntry *reg = f->fe->reg;
-		const char *rest = "";
-		char path[PATH_MAX + 16];
-		int ret;
-
-		if (f->slot < 0 || f->type != &res_type_procfile || target(r, f, &rest) != t)
-			continue;
-		ret = check_holders(r, f, t, err);
-		if (ret < 0)
-			return ret;
-		/* Nothing below the parked numbers is needed any more: the lowest is then free. */
-		script_syscall(s, SCRIPT_OK, SYS_close_range, OPEN_AT, (uint64_t)r->res->base - 1,
-			       0, 0, 0, 0, "close the caller's descriptors");
-		snprintf(path, sizeof(path), "/proc/self/%s", rest);
-		script_syscall(s, SCRIPT_OK, SYS_openat, (uint64_t)AT_FDCWD,
-			       script_data(s, path, strlen(path) + 1),
-			       (reg->flags & (uint32_t)keep) | O_CLOEXEC, 0, 0, 0, "open %s",
-			       reg->name);
-		if (reg->pos && reg->pos != UINT64_MAX && !(reg->flags & O_PATH))
-			script_syscall(s, SCRIPT_OK, SYS_lseek, OPEN_AT, reg->pos, SEEK_SET, 0, 0,
-				       0, "set the offset of %s", reg->name);
-		script_syscall(s, SCRIPT_OK, SYS_dup3, OPEN_AT, (uint64_t)(r->res->base + f->slot),
-			       O_CLOEXEC, 0, 0, 0, "keep %s", reg->name);
-		script_syscall(s, SCRIPT_OK, SYS_close, OPEN_AT, 0, 0, 0, 0, 0, "close %s",
-			       reg->name);
-	}
+	(void)err;
+	(void)target(r, f, &rest);
+	snprintf(path, sizeof(path), "/proc/self/%s", rest);
+	script_syscall(s, SCRIPT_OK, SYS_openat, (uint64_t)AT_FDCWD,
+		       script_data(s, path, strlen(path) + 1), (uint64_t)flags_of(reg), 0, 0, 0,
+		       "open %s", reg->name);
+	if (has_offset(reg))
+		script_syscall(s, SCRIPT_OK, SYS_lseek, 0, reg->pos, SEEK_SET, 0, 0, 0,
+			       "set the offset of %s", reg->name);
 	return 0;
 }
 
@@ -273,4 +290,6 @@ const struct res_type res_type_procfile = {
 	.owns = procfile_owns,
 	.load = procfile_load,
 	.open = procfile_open,
+	.fown = res_reg_fown,
+	.plan_open = procfile_plan_open,
 };

@@ -48,6 +48,11 @@ struct res_type {
 	int (*load)(struct engine_restore *r, struct res_rfile *f, struct ck_err *err);
 	/* Makes the description, with its flags and offset. The caller parks *ret_fd. */
 	int (*open)(struct engine_restore *r, struct res_rfile *f, int *ret_fd, struct ck_err *err);
+	/* Of files whose opener was set by load(), late.c: adds what opens it, at the lowest number
+	 * that is free, to the opener's script, when all processes exist. open() is
+	 * res_late_open(). */
+	int (*plan_open)(const struct engine_restore *r, const struct res_rfile *f,
+			 struct script *s, struct ck_err *err);
 	/* Where the image has who gets signals from it; NULL if it has not. After load(). */
 	const FownEntry *(*fown)(const struct engine_restore *r, const struct res_rfile *f);
 	/* Once, after all files of all kinds are open: contents, ends to be closed. */
@@ -77,6 +82,7 @@ extern const struct res_type res_type_socket;   /* sock.c: until the family is k
 extern const struct res_type res_type_unix;     /* unix.c */
 extern const struct res_type res_type_inet;     /* inet.c */
 extern const struct res_type res_type_inotify;  /* inotify.c */
+extern const struct res_type res_type_pidfd;    /* pidfd.c */
 extern const struct res_type res_type_other;    /* other.c */
 
 /* Bits of the kernel's f_flags as /proc and images carry them: x86-64's O_LARGEFILE, which libc
@@ -319,6 +325,10 @@ struct res_rfile {
 	int holder_fd;
 	int stdio;   /* the lowest descriptor 0..2 in any task that is this file, else -1 */
 	int inherit; /* the caller's descriptor that stands for it, else -1 */
+	const struct engine_rtask *opener; /* whose script opens it, late.c; or NULL */
+	int relay;                         /* slot of the sockets that hand it on, else -1 */
+	bool gone;                         /* procfile.c: the process that it is of */
+	pid_t dead;                        /* pidfd.c: a process that stands for one that is gone */
 };
 
 /* A pipe or FIFO while it is being restored. */
@@ -417,6 +427,13 @@ void res_rpipes_done(struct engine_restore *r);
 /* unix-open.c, inet-open.c */
 void res_runix_done(struct engine_restore *r);
 void res_rinet_done(struct engine_restore *r);
+
+/* late.c */
+/* When all files were loaded: numbers for handing on. */
+void res_late_load(struct engine_restore *r);
+int res_late_open(int *ret_fd, struct ck_err *err);
+int res_late_finish(struct engine_restore *r, struct ck_err *err);
+int res_late_plan(const struct engine_restore *r, const struct engine_rtask *t, struct ck_err *err);
 
 /* pty.c */
 void res_rptys_done(struct engine_restore *r);

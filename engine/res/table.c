@@ -21,6 +21,7 @@ const struct res_type *const res_types[] = {
 	&res_type_epoll,
 	&res_type_timerfd,
 	&res_type_signalfd,
+	&res_type_pidfd,
 	&res_type_socket, /* hands over to the next two, which no descriptor matches by itself */
 	&res_type_unix,
 	&res_type_inet,

@@ -175,6 +175,14 @@ static void parse_signalfd(const char *text, size_t len)
 	proc_parse_signalfd(text, len, &mask);
 }
 
+static void parse_pidfd(const char *text, size_t len)
+{
+	int pid;
+
+	if (proc_parse_pidfd(text, len, &pid) == 0)
+		FUZZ_ASSERT(pid >= -1);
+}
+
 static void parse_loadavg(const char *text, size_t len)
 {
 	uint32_t tasks, last;
@@ -213,7 +221,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		{ "eventfd", parse_eventfd },     { "epoll", parse_epoll },
 		{ "timerfd", parse_timerfd },     { "signalfd", parse_signalfd },
 		{ "loadavg", parse_loadavg },     { "filesystems", parse_filesystems },
-		{ "inotify", parse_inotify },
+		{ "inotify", parse_inotify },     { "pidfd", parse_pidfd },
 	};
 	char name[16];
 

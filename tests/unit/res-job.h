@@ -422,8 +422,7 @@ static inline void job_restorer(const struct job *j, struct job_restore *jr)
 	if (res_open(&jr->r, &job_err) < 0)
 		job_fail_err(&job_err);
 	for (int i = 0; i < j->n_tasks; i++) {
-		if (res_plan_first(&jr->r, &jr->tasks[i], &job_err) < 0 ||
-		    res_plan(&jr->r, &jr->tasks[i], &job_err) < 0)
+		if (res_plan(&jr->r, &jr->tasks[i], &job_err) < 0)
 			job_fail_err(&job_err);
 		pid[i] = fork();
 		if (pid[i] == 0) {

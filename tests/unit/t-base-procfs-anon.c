@@ -63,6 +63,19 @@ START_TEST(inotify_text)
 }
 END_TEST
 
+START_TEST(pidfd_text)
+{
+	int pid;
+
+	ck_assert_int_eq(proc_parse_pidfd(HEAD "Pid:\t812\n", strlen(HEAD "Pid:\t812\n"), &pid), 0);
+	ck_assert_int_eq(pid, 812);
+	ck_assert_int_eq(proc_parse_pidfd("Pid:\t-1\nNSpid:\t5\n", 17, &pid), 0);
+	ck_assert_int_eq(pid, -1);
+	ck_assert_int_eq(proc_parse_pidfd("Pid:\t-2\n", 8, &pid), -EINVAL);
+	ck_assert_int_eq(proc_parse_pidfd("NSpid:\t8\n", 9, &pid), -EINVAL);
+}
+END_TEST
+
 #define ITEM "tfd:        5 events:       19 data: 8000000000000005  pos:7 ino:40a sdev:800013\n"
 
 START_TEST(epoll_text)
@@ -144,6 +157,7 @@ int main(void)
 
 	tcase_add_test(c, eventfd_text);
 	tcase_add_test(c, epoll_text);
+	tcase_add_test(c, pidfd_text);
 	tcase_add_test(c, inotify_text);
 	tcase_add_test(c, timerfd_text);
 	tcase_add_test(c, signalfd_text);

@@ -278,8 +278,6 @@ enum {
 	R_PIDFD,
 	R_LEASE,
 	R_PROC,
-	R_PROC_CHILD,
-	R_PROC_DEAD,
 	R_PROC_DEEP,
 	R_SYSV,
 	N_REFUSED,
@@ -287,31 +285,12 @@ enum {
 static const char *const refused_text[N_REFUSED] = {
 	"a netlink socket (socket:[",
 	"unread events wait in an inotify instance",
-	"a pidfd",
+	"a pidfd of a process outside of the job",
 	"a lease on a file",
 	"a file of a process (/proc/1/status)",
-	"by the process itself and its children only",
-	"only those of the job's own processes",
 	"deeper than /proc/PID/NAME",
 	"cannot dump this kind of memory",
 };
-
-static void open_of_child(bool dead)
-{
-	char path[40];
-	pid_t pid = fork();
-
-	JOB_CHECK(pid >= 0);
-	if (pid == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		for (;;)
-			pause();
-	}
-	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
-	JOB_CHECK(open(path, O_RDONLY) == 3);
-	if (dead)
-		JOB_CHECK(kill(pid, SIGKILL) == 0 && waitpid(pid, NULL, 0) == pid);
-}
 
 static void inotify_unread(void)
 {
@@ -328,11 +307,9 @@ static void refused_make(int task)
 	else if (refused_kind == R_INOTIFY)
 		inotify_unread();
 	else if (refused_kind == R_PIDFD)
-		JOB_CHECK(syscall(SYS_pidfd_open, getpid(), 0) == 3);
+		JOB_CHECK(syscall(SYS_pidfd_open, getppid(), 0) == 3);
 	else if (refused_kind == R_PROC)
 		JOB_CHECK(open("/proc/1/status", O_RDONLY) == 3);
-	else if (refused_kind == R_PROC_CHILD || refused_kind == R_PROC_DEAD)
-		open_of_child(refused_kind == R_PROC_DEAD);
 	else if (refused_kind == R_PROC_DEEP)
 		JOB_CHECK(open("/proc/self/fdinfo/0", O_RDONLY) == 3);
 	if (refused_kind == R_LEASE) {

@@ -108,6 +108,18 @@ static InotifyWdEntry *spec_inotify(struct spec *s)
 	return &w;
 }
 
+static void spec_pidfd(struct spec *s)
+{
+	static PidfdEntry e;
+
+	pidfd_entry__init(&e);
+	e.fown = &s->fown;
+	e.nspid = 1;
+	s->fe[2].pipe = NULL;
+	s->fe[2].type = s->fd[1].type = FD_TYPES__PIDFD;
+	s->fe[2].pidfd = &e;
+}
+
 /* A socket instead of the pipe's end; for the test to spoil. */
 static UnixSkEntry *spec_unix(struct spec *s)
 {
@@ -374,6 +386,7 @@ CASE(inotify_itself, "not its own", spec_inotify(s)->target = 3);
 CASE(inotify_number, "makes no sense", spec_inotify(s)->wd = 1u << 31);
 CASE(inotify_no_events, "makes no sense", spec_inotify(s)->mask = 0x80000000);
 CASE(inotify_no_path, "without a path", spec_inotify(s)->has_target = false);
+CASE(pidfd_stranger, "pidfd is of 1, which is not of the job", spec_pidfd(s));
 CASE(timerfd_time, "no valid time", spec_timerfd(s));
 CASE(map_unknown, "file 50 is not", s->map = 50);
 CASE(map_huge, "out of range", s->map = 1ull << 32 | 2);
@@ -444,6 +457,7 @@ static const struct {
 	ROW(inet_address),
 	ROW(epoll_target),
 	ROW(epoll_target_closed),
+	ROW(pidfd_stranger),
 	ROW(inotify_target),
 	ROW(inotify_itself),
 	ROW(inotify_number),
