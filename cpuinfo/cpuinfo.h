@@ -65,6 +65,13 @@ const char *cpuinfo_component_name(unsigned int bit);
 /* The component's place in the standard xsave layout; NULL if the host doesn't have it. */
 const CkptXsaveComponent *cpuinfo_component(const CkptCpuFacts *cpu, unsigned int bit);
 
+/*
+ * Where a CPU that is known as far as cpu tells (NULL: not at all), and whose xsave areas hold
+ * xfeatures in size bytes, has a component; 0 if that is not known.
+ */
+uint32_t cpuinfo_offset(const CkptCpuFacts *cpu, uint64_t xfeatures, uint32_t size,
+			unsigned int bit);
+
 /* The live CPU. The caller frees *ret with ckpt_cpu_facts__free_unpacked(*ret, NULL). */
 int cpuinfo_facts(CkptCpuFacts **ret, struct ck_err *err);
 /*
@@ -78,6 +85,39 @@ int cpuinfo_parse(const char *text, size_t len, CkptCpuFacts **ret, struct ck_er
  * Linux would enable on such a CPU is inferred. -ENOMEM.
  */
 int cpuinfo_derive(CkptCpuFacts *cpu);
+
+/* A mapping of a task. */
+struct cpuinfo_map {
+	uint64_t start, end;
+	bool exec;
+};
+
+/* A task's memory, live or in an image. */
+struct cpuinfo_memory {
+	const struct cpuinfo_map *map; /* in order */
+	size_t n;
+	/* len bytes at addr; 0, or negative where nothing can be read. */
+	int (*read)(void *arg, uint64_t addr, void *buf, size_t len);
+	void *arg;
+};
+
+/* A signal frame: extended state that a handler interrupted, on a stack. */
+struct cpuinfo_frame {
+	uint64_t area;      /* address of the xsave area */
+	uint32_t size;      /* bytes of it, in the standard format of the CPU that wrote it */
+	uint32_t room;      /* bytes that another one may take there, with the word behind it */
+	uint64_t xfeatures; /* components that it can hold */
+	uint64_t xstate_bv; /* those that are not in their initial state */
+	uint32_t mxcsr;
+	uint64_t ip, sp; /* where it was interrupted */
+};
+
+/*
+ * Calls fn for the frames that a thread will return through, the newest first; sas is its alternate
+ * stack (size 0: none). A negative value of fn ends the search and is returned. -ENOMEM.
+ */
+int cpuinfo_frames(const struct cpuinfo_memory *m, uint64_t sp, uint64_t sas_sp, uint64_t sas_size,
+		   int (*fn)(const struct cpuinfo_frame *f, void *arg), void *arg);
 
 /* The rules of this folder, ended by a row without an id. */
 extern const struct rule cpuinfo_rules[];

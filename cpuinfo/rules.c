@@ -9,8 +9,7 @@
 
 #include "base/auto.h"
 #include "base/strbuf.h"
-#include "cpuinfo/cpuinfo.h"
-#include "image/needs.pb-c.h"
+#include "cpuinfo/cpuinfo-internal.h"
 
 #define BIT(n) (UINT64_C(1) << (n))
 
@@ -25,6 +24,8 @@ enum {
 /* What ld.so saves around lazy binding: glibc sysdeps/x86/sysdep.h, STATE_SAVE_MASK */
 #define LAZY_MASK UINT64_C(0xee)
 #define PKRU_DEFAULT 0x55555554u
+#define MXCSR_ALL 0xffffu
+#define MXCSR_MM 0x20000u /* AMD64 APM volume 1, 4.2.2: misaligned exception mask */
 
 static void arch_rule(const struct rule *r, const struct rule_input *in, struct findings *out)
 {
@@ -37,7 +38,7 @@ static void arch_rule(const struct rule *r, const struct rule_input *in, struct 
 		finding_remedy(f, "restore it on a host of architecture %s", in->needs->arch);
 }
 
-static const char *cpu_name(const CkptCpuFacts *c)
+const char *cpuinfo_cpu_name(const CkptCpuFacts *c)
 {
 	return c->brand && c->brand[0] ? c->brand : c->arch;
 }
@@ -72,7 +73,7 @@ static void isa_rule(const struct rule *r, const struct rule_input *in, struct f
 	if (!source || !source->n_features || !target->n_features) {
 		f = findings_add(out, r, FINDING_UNKNOWN, NULL);
 		finding_need(f, "the instructions of the CPU where the image was made");
-		finding_have(f, "%s", cpu_name(target));
+		finding_have(f, "%s", cpuinfo_cpu_name(target));
 		finding_evidence(f, "%s",
 				 source && source->n_features
 					 ? "the host profile lists no CPU features"
@@ -83,13 +84,13 @@ static void isa_rule(const struct rule *r, const struct rule_input *in, struct f
 	}
 	if (!list_missing(source, target, &b)) {
 		f = findings_add(out, r, FINDING_OK, NULL);
-		finding_need(f, "%s", cpu_name(source));
-		finding_have(f, "%s", cpu_name(target));
+		finding_need(f, "%s", cpuinfo_cpu_name(source));
+		finding_have(f, "%s", cpuinfo_cpu_name(target));
 		return;
 	}
 	f = findings_add(out, r, FINDING_UNKNOWN, ck_strbuf_str(&b));
-	finding_need(f, "%s has them", cpu_name(source));
-	finding_have(f, "%s lacks them", cpu_name(target));
+	finding_need(f, "%s has them", cpuinfo_cpu_name(source));
+	finding_have(f, "%s lacks them", cpuinfo_cpu_name(target));
 	finding_evidence(f, "CPUID%s; whether the job's code still uses them was not analysed",
 			 in->image && in->image->foreign ? " as the job's C library recorded it"
 							 : " of both");
@@ -97,73 +98,143 @@ static void isa_rule(const struct rule *r, const struct rule_input *in, struct f
 			  "them: --override cpu.isa");
 }
 
-/* A live component that the target lacks: what becomes of it in this thread? */
-enum fate {
-	FATE_CARRIED, /* the target has it, or it holds nothing */
-	FATE_DEAD,    /* dropped; the thread's code can't look at it any more */
-	FATE_LOST,
-};
+/* By the code that made the call: in a function of the C library, nothing lives in registers that
+ * its caller has to save; elsewhere a compiler may have put the instruction between two uses. */
+static bool is_libc(const char *path)
+{
+	static const char *const names[] = { "libc.so",  "libc-2.",    "libc.musl", "ld-musl",
+					     "ld-linux", "libpthread", "librt.so",  "librt-2." };
+	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
 
-static enum fate fate_of(const CkptNeedXstate *x, unsigned int bit, uint64_t xcr0)
+	for (size_t i = 0; i < CK_ARRAY_SIZE(names); i++)
+		if (!strncmp(name, names[i], strlen(names[i])))
+			return true;
+	return false;
+}
+
+enum cpuinfo_fate cpuinfo_fate(const CkptNeedXstate *x, unsigned int bit, uint64_t places)
 {
 	uint64_t initial = x->has_initial ? x->initial : 0;
 
-	if (!(x->xstate_bv & BIT(bit)) || (xcr0 & BIT(bit)))
-		return FATE_CARRIED;
+	if (!(x->xstate_bv & BIT(bit)) || (places & BIT(bit)))
+		return CPUINFO_CARRIED;
 	if (bit == BIT_PKRU) {
 		/* Always live under Linux; only a value of the job's own says that keys are used.
 		 */
 		bool own = x->has_pkru && x->pkru != PKRU_DEFAULT && x->pkru != 0;
 
-		return own ? FATE_LOST : FATE_CARRIED;
+		return own ? CPUINFO_LOST : CPUINFO_CARRIED;
 	}
 	if (initial & BIT(bit))
-		return FATE_CARRIED;
-	return x->in_syscall && (CALLER_SAVED & BIT(bit)) ? FATE_DEAD : FATE_LOST;
+		return CPUINFO_CARRIED;
+	if (!x->in_syscall || !(CALLER_SAVED & BIT(bit)))
+		return CPUINFO_LOST;
+	return !x->caller || is_libc(x->caller) ? CPUINFO_DEAD : CPUINFO_DOUBT;
+}
+
+uint32_t cpuinfo_lost_mxcsr(const CkptNeedXstate *x, const CkptCpuFacts *cpu)
+{
+	uint32_t known = MXCSR_ALL;
+
+	if (cpuinfo_has(cpu, "misalignsse"))
+		known |= MXCSR_MM;
+	return x->has_mxcsr ? x->mxcsr & ~known : 0;
 }
 
 struct tally {
-	size_t dead, lost;
-	uint32_t first_lost; /* tid */
+	size_t dead, lost, doubt;
+	const CkptNeedXstate *first; /* that is lost, else in doubt */
 };
 
 static void count(const CkptNeeds *needs, unsigned int bit, uint64_t xcr0, struct tally *t)
 {
 	for (size_t i = 0; i < needs->n_xstate; i++) {
-		switch (fate_of(needs->xstate[i], bit, xcr0)) {
-		case FATE_LOST:
+		const CkptNeedXstate *x = needs->xstate[i];
+
+		switch (cpuinfo_fate(x, bit, xcr0)) {
+		case CPUINFO_LOST:
 			if (!t->lost++)
-				t->first_lost = needs->xstate[i]->tid;
+				t->first = x;
 			break;
-		case FATE_DEAD:
+		case CPUINFO_DOUBT:
+			if (!t->doubt++ && !t->lost)
+				t->first = x;
+			break;
+		case CPUINFO_DEAD:
 			t->dead++;
 			break;
-		case FATE_CARRIED:
+		case CPUINFO_CARRIED:
 			break;
 		}
 	}
+}
+
+static void doubt_finding(struct finding *f, const struct tally *t)
+{
+	const char *slash = strrchr(t->first->caller, '/');
+
+	finding_need(f, "perhaps live in %zu %s", t->doubt, t->doubt == 1 ? "thread" : "threads");
+	finding_evidence(f,
+			 "thread %u was stopped in a system call that %s makes itself; only behind "
+			 "a call of the C library nothing is kept there",
+			 t->first->tid,
+			 slash               ? slash + 1
+			 : *t->first->caller ? t->first->caller
+					     : "code in anonymous memory");
+	finding_remedy(f,
+		       "restore it on a CPU that has this state; if the program keeps nothing in "
+		       "vector registers across system calls: --override cpu.xsave.component");
 }
 
 static void component_finding(const struct rule *r, const struct rule_input *in, unsigned int bit,
 			      const struct tally *t, struct findings *out)
 {
 	const char *name = cpuinfo_component_name(bit);
-	struct finding *f = findings_add(out, r, t->lost ? FINDING_REFUSE : FINDING_OK, name);
+	enum finding_status status = t->lost    ? FINDING_REFUSE
+				     : t->doubt ? FINDING_UNKNOWN
+						: FINDING_OK;
+	struct finding *f = findings_add(out, r, status, name);
 
-	finding_have(f, "%s does not have it (XCR0 %#llx)", cpu_name(in->target->cpu),
+	finding_have(f, "%s does not have it (XCR0 %#llx)", cpuinfo_cpu_name(in->target->cpu),
 		     (unsigned long long)in->target->cpu->xcr0);
-	if (!t->lost) {
-		finding_need(f, "nothing: it is dropped");
-		finding_evidence(f,
-				 "all %zu %s with live state were stopped in a system call, where "
-				 "its caller keeps nothing in it",
-				 t->dead, t->dead == 1 ? "thread" : "threads");
+	if (t->lost) {
+		finding_need(f, "live in %zu of %zu threads", t->lost, in->needs->n_xstate);
+		finding_evidence(f, "XSTATE_BV bit %u of thread %u, stopped outside a system call",
+				 bit, t->first->tid);
+		finding_remedy(f, "restore it on a CPU that has this state");
 		return;
 	}
-	finding_need(f, "live in %zu of %zu threads", t->lost, in->needs->n_xstate);
-	finding_evidence(f, "XSTATE_BV bit %u of thread %u, stopped outside a system call", bit,
-			 t->first_lost);
-	finding_remedy(f, "restore it on a CPU that has this state");
+	if (t->doubt) {
+		doubt_finding(f, t);
+		return;
+	}
+	finding_need(f, "nothing: it is dropped");
+	finding_evidence(f,
+			 "all %zu %s with live state were stopped in a system call, where "
+			 "its caller keeps nothing in it",
+			 t->dead, t->dead == 1 ? "thread" : "threads");
+}
+
+/* A control bit that the CPU does not know; it would not take the register. */
+static bool mxcsr_finding(const struct rule *r, const struct rule_input *in, struct findings *out)
+{
+	const CkptCpuFacts *cpu = in->target->cpu;
+
+	for (size_t i = 0; i < in->needs->n_xstate; i++) {
+		const CkptNeedXstate *x = in->needs->xstate[i];
+		uint32_t lost = cpuinfo_lost_mxcsr(x, cpu);
+		struct finding *f;
+
+		if (!lost)
+			continue;
+		f = findings_add(out, r, FINDING_REFUSE, "MXCSR");
+		finding_need(f, "bits %#x: SSE with operands that are not aligned", lost);
+		finding_have(f, "%s does not have them", cpuinfo_cpu_name(cpu));
+		finding_evidence(f, "MXCSR %#x of thread %u", x->mxcsr, x->tid);
+		finding_remedy(f, "restore it on a CPU with the feature misalignsse");
+		return true;
+	}
+	return false;
 }
 
 static void component_rule(const struct rule *r, const struct rule_input *in, struct findings *out)
@@ -181,11 +252,12 @@ static void component_rule(const struct rule *r, const struct rule_input *in, st
 		struct tally t = { 0 };
 
 		count(in->needs, bit, xcr0, &t);
-		if (!t.lost && !t.dead)
+		if (!t.lost && !t.dead && !t.doubt)
 			continue;
 		component_finding(r, in, bit, &t, out);
 		any = true;
 	}
+	any |= mxcsr_finding(r, in, out);
 	if (!any)
 		findings_add(out, r, FINDING_OK, NULL);
 }
@@ -255,12 +327,13 @@ static void size_rule(const struct rule *r, const struct rule_input *in, struct 
 	finding_evidence(f, "the source CPU has no XSAVEC; whether the job binds lazily was not "
 			    "analysed");
 	finding_remedy(f, "start the job with LD_BIND_NOW=1, or restore it on a CPU like %s",
-		       cpu_name(s));
+		       cpuinfo_cpu_name(s));
 }
 
 const struct rule cpuinfo_rules[] = {
 	{ "cpu.arch", "another architecture", arch_rule },
 	{ "cpu.xsave.component", "live register state is missing", component_rule },
+	{ "cpu.xsave.frame", "what a signal handler interrupted does not fit", cpuinfo_frame_rule },
 	{ "cpu.isa", "instructions are missing", isa_rule },
 	{ "cpu.xsave.size", "register state is laid out differently", size_rule },
 	{ NULL, NULL, NULL },

@@ -54,6 +54,52 @@ const CkptXsaveComponent *cpuinfo_component(const CkptCpuFacts *cpu, unsigned in
 }
 
 /*
+ * All layouts that there are, by what they hold and how large they are (from CPUID leaf 0xD of some
+ * 350 processors): where components 5 to 9 begin.
+ */
+static const struct known_layout {
+	uint64_t has, lacks;  /* components */
+	uint32_t least, most; /* bytes */
+	uint32_t at[5];
+} known_layouts[] = {
+	/* Zen 2; Zen 3; Zen 4 and 5 */
+	{ BIT(9), BIT(5), 0x348, 0x380, { [4] = 0x340 } },
+	{ BIT(9), BIT(5), 0x988, 0x988, { [4] = 0x980 } },
+	{ BIT(5), 0, 0x980, 0x988, { 0x340, 0x380, 0x580, 0, 0x980 } },
+	/* Intel, with AVX-512, AMX or neither */
+	{ 0, 0, 0xa80, 0x8000, { 0x440, 0x480, 0x680, 0, 0xa80 } },
+};
+
+uint32_t cpuinfo_offset(const CkptCpuFacts *cpu, uint64_t xfeatures, uint32_t size,
+			unsigned int bit)
+{
+	const CkptXsaveComponent *c = cpu ? cpuinfo_component(cpu, bit) : NULL;
+
+	if (c)
+		return c->offset;
+	switch (bit) {
+	case 2:
+		return BASE;
+	case 3:
+		return 0x3c0;
+	case 4:
+		return 0x400;
+	case 17:
+		return 0xac0;
+	case 18:
+		return 0xb00;
+	}
+	for (size_t i = 0; bit >= 5 && bit <= 9 && i < CK_ARRAY_SIZE(known_layouts); i++) {
+		const struct known_layout *k = &known_layouts[i];
+
+		if ((xfeatures & k->has) == k->has && !(xfeatures & k->lacks) && size >= k->least &&
+		    size <= k->most)
+			return k->at[bit - 5];
+	}
+	return 0;
+}
+
+/*
  * XCR0 is not part of CPUID. Whoever read the leaves ran some operating system, which may have left
  * components off (leaf 0xD, EBX); on such a CPU Linux turns on all it knows.
  */

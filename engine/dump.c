@@ -141,6 +141,8 @@ static int write_all(struct engine_dump *d, const CkptFacts *facts, struct ck_er
 	r = engine_find_shmem(d, err);
 	d->to_scan = engine_pages_to_scan(d);
 	if (r == 0)
+		r = engine_find_frames(d, err);
+	if (r == 0)
 		r = res_dump(d, err);
 	for (size_t i = 0; i < d->n_tasks && r == 0; i++)
 		r = write_task(d, d->tasks[i], (uint32_t)i + 1, err);

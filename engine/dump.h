@@ -14,6 +14,7 @@
 
 #include "base/err.h"
 #include "base/procfs.h"
+#include "cpuinfo/cpuinfo.h"
 #include "engine/engine.h"
 #include "engine/pie/parasite.h"
 #include "image/image.h"
@@ -45,6 +46,13 @@ struct engine_thread_view {
 	uint32_t pdeath_sig;
 };
 
+/* A signal frame on one of the thread's stacks. */
+struct engine_frame {
+	struct cpuinfo_frame f;
+	bool in_syscall;    /* what it interrupted was in a system call ... */
+	const char *caller; /* ... made by code of this mapping, by its name; NULL: not known */
+};
+
 struct engine_siginfo {
 	uint8_t raw[128]; /* siginfo_t */
 };
@@ -63,6 +71,8 @@ struct engine_thread {
 	int interrupted;                 /* enum arch_interrupted */
 	uint8_t *xsave;                  /* NT_X86_XSTATE, standard format of this host */
 	size_t xsave_len;
+	struct engine_frame *frames; /* by engine_find_frames(), the newest first */
+	size_t n_frames;
 	uint64_t sigmask;
 	struct engine_siginfo *pending;
 	size_t n_pending;
@@ -201,6 +211,12 @@ int engine_resident(struct engine_task *t, uint64_t start, uint64_t end,
 int engine_fetch(struct engine_task *t, uint64_t start, uint64_t end, struct ck_err *err);
 /* A copy of a task's descriptor, which is of the file want; or -errno, -EPERM without the blob. */
 int engine_pass(struct engine_task *t, int fd, const struct stat *want);
+
+/* ---- engine/frames.c ---- */
+/* Signal frames of all threads, with the blob in. */
+int engine_find_frames(struct engine_dump *d, struct ck_err *err);
+/* The name of the mapping that an instruction is in; "" if it has none, NULL if there is none. */
+const char *engine_code_name(const struct engine_task *t, uint64_t ip);
 
 /* ---- engine/write*.c: what was looked at, as images ---- */
 int engine_write_tree(struct engine_dump *d, struct ck_err *err); /* pstree, ids, inventory ... */

@@ -406,6 +406,7 @@ static void task_free(struct engine_task *t)
 		if (t->threads[i].dirfd >= 0)
 			close(t->threads[i].dirfd);
 		free(t->threads[i].xsave);
+		free(t->threads[i].frames);
 		free(t->threads[i].pending);
 	}
 	free(t->threads);

@@ -9,12 +9,14 @@
 #include <sys/utsname.h>
 
 #include "base/auto.h"
+#include "base/fd.h"
 #include "base/pb.h"
 #include "engine/arch/arch.h"
 #include "engine/dump.h"
 #include "image/format.h"
 
-enum { XSTATE_BV = 512 }; /* bytes into the xsave area, Intel SDM vol. 1, 13.4.2 */
+/* Bytes into the xsave area, Intel SDM vol. 1, 13.4.1 and 13.4.2 */
+enum { MXCSR = 24, XSTATE_BV = 512, XSAVE_LEAST = 576 };
 
 static int need_task(CkptNeeds *n, const struct engine_task *t)
 {
@@ -48,19 +50,36 @@ static bool all_zero(const uint8_t *p, size_t len)
 }
 
 /* Live components that hold nothing but zeros: nobody would miss them. */
-static uint64_t initial_components(const struct arch_xstate_layout *l,
-				   const struct engine_thread *th, uint64_t bv)
+static uint64_t initial_components(const struct arch_xstate_layout *l, const uint8_t *area,
+				   size_t len, uint64_t bv)
 {
 	uint64_t bits = 0;
 
 	for (unsigned int i = ARCH_YMM; i < ARCH_XSTATE_BITS; i++) {
 		size_t offset = l->c[i].offset, size = l->c[i].size;
 
-		if ((bv >> i & 1) && size && offset + size <= th->xsave_len &&
-		    all_zero(th->xsave + offset, size))
+		if ((bv >> i & 1) && size && offset + size <= len && all_zero(area + offset, size))
 			bits |= UINT64_C(1) << i;
 	}
 	return bits;
+}
+
+/* What lives in an xsave area of this host's layout; caller is NULL or the code that called. */
+static int fill_state(CkptNeedXstate *e, const struct arch_xstate_layout *l, const uint8_t *area,
+		      size_t len, const char *caller)
+{
+	memcpy(&e->xstate_bv, area + XSTATE_BV, sizeof(e->xstate_bv));
+	e->has_initial = 1;
+	e->initial = initial_components(l, area, len, e->xstate_bv);
+	e->has_mxcsr = 1;
+	memcpy(&e->mxcsr, area + MXCSR, sizeof(e->mxcsr));
+	if ((e->xstate_bv >> ARCH_PKRU & 1) && l->c[ARCH_PKRU].size >= sizeof(e->pkru) &&
+	    l->c[ARCH_PKRU].offset + sizeof(e->pkru) <= len) {
+		e->has_pkru = 1;
+		memcpy(&e->pkru, area + l->c[ARCH_PKRU].offset, sizeof(e->pkru));
+	}
+	e->caller = caller ? strdup(caller) : NULL;
+	return caller && !e->caller ? -ENOMEM : 0;
 }
 
 static int need_xstate(CkptNeeds *n, const struct arch_xstate_layout *l,
@@ -68,7 +87,7 @@ static int need_xstate(CkptNeeds *n, const struct arch_xstate_layout *l,
 {
 	CkptNeedXstate *e;
 
-	if (th->xsave_len < XSTATE_BV + sizeof(e->xstate_bv))
+	if (th->xsave_len < XSAVE_LEAST)
 		return 0;
 	e = CK_PB_NEW(CkptNeedXstate, ckpt_need_xstate);
 	if (!e || ck_pb_append(&n->xstate, &n->n_xstate, e) < 0) {
@@ -76,16 +95,34 @@ static int need_xstate(CkptNeeds *n, const struct arch_xstate_layout *l,
 		return -ENOMEM;
 	}
 	e->tid = (uint32_t)th->ns_tid;
-	memcpy(&e->xstate_bv, th->xsave + XSTATE_BV, sizeof(e->xstate_bv));
 	e->in_syscall = (int64_t)th->stopped.orig_rax >= 0;
-	e->has_initial = 1;
-	e->initial = initial_components(l, th, e->xstate_bv);
-	if ((e->xstate_bv >> ARCH_PKRU & 1) && l->c[ARCH_PKRU].size >= sizeof(e->pkru) &&
-	    l->c[ARCH_PKRU].offset + sizeof(e->pkru) <= th->xsave_len) {
-		e->has_pkru = 1;
-		memcpy(&e->pkru, th->xsave + l->c[ARCH_PKRU].offset, sizeof(e->pkru));
+	return fill_state(e, l, th->xsave, th->xsave_len,
+			  e->in_syscall ? engine_code_name(th->task, th->stopped.rip) : NULL);
+}
+
+/* A frame's area, of the size that it says, has been there a moment ago. */
+static int need_frame(CkptNeeds *n, const struct arch_xstate_layout *l,
+		      const struct engine_thread *th, const struct engine_frame *f)
+{
+	CK_AUTO(free) uint8_t *area = malloc(f->f.size);
+	CkptNeedFrame *e = CK_PB_NEW(CkptNeedFrame, ckpt_need_frame);
+
+	if (!area || !e || ck_pb_append(&n->frames, &n->n_frames, e) < 0) {
+		free(e);
+		return -ENOMEM;
 	}
-	return 0;
+	e->address = f->f.area;
+	e->xfeatures = f->f.xfeatures;
+	e->size = f->f.size;
+	e->room = f->f.room;
+	e->state = CK_PB_NEW(CkptNeedXstate, ckpt_need_xstate);
+	if (!e->state)
+		return -ENOMEM;
+	e->state->tid = (uint32_t)th->ns_tid;
+	e->state->in_syscall = f->in_syscall;
+	if (ck_pread_full(th->task->memfd, area, f->f.size, (off_t)f->f.area) != f->f.size)
+		return -EIO;
+	return fill_state(e->state, l, area, f->f.size, f->caller);
 }
 
 /* Once for each name. */
@@ -130,6 +167,8 @@ static int need_of_task(CkptNeeds *n, const struct arch_xstate_layout *l,
 		need_addresses(n, t);
 	for (size_t k = 0; k < t->n_threads && r == 0; k++) {
 		r = need_xstate(n, l, &t->threads[k]);
+		for (size_t i = 0; i < t->threads[k].n_frames && r == 0; i++)
+			r = need_frame(n, l, &t->threads[k], &t->threads[k].frames[i]);
 		if (r == 0 && t->threads[k].rseq_addr)
 			r = need_feature(n, "rseq",
 					 "threads that registered restartable sequences");

@@ -300,7 +300,7 @@ static int plan_all_registers(struct engine_restore *r, struct ck_err *err)
 		if (rc < 0)
 			ck_err_at(err, rc, ENGINE_RTASK_FMT, ENGINE_RTASK_ARG(&r->tasks[i]));
 	}
-	return rc;
+	return rc < 0 ? rc : engine_plan_frames(r, &l, err);
 }
 
 static int plan_proc(struct engine_restore *r, struct engine_rproc *p, uint64_t led,

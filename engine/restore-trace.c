@@ -213,6 +213,8 @@ static int set_task(struct tracer *t, const struct engine_rtask *task, struct ck
 	pid_t pid = (pid_t)task->ps->pid;
 	int rc = unmap_zone(t, pid, err);
 
+	if (rc == 0)
+		rc = engine_put_frames(task, err);
 	for (size_t i = 0; i < task->n_threads && rc == 0; i++)
 		rc = set_thread(task, i, err);
 	/* A stopped job stays stopped: the signal is taken as the threads are let go. */

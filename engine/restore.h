@@ -31,6 +31,13 @@ struct engine_rregs {
 	size_t xstate_len; /* bytes; 512: the CPU has no xsave */
 };
 
+/* The extended state of a signal frame as it has to be on this CPU. */
+struct engine_rframe {
+	uint64_t addr;
+	uint8_t *area;
+	size_t len; /* bytes */
+};
+
 struct engine_rtask {
 	PstreeEntry *ps;
 	CoreEntry **core; /* per thread, the leader first */
@@ -42,8 +49,10 @@ struct engine_rtask {
 	bool zombie;
 	struct image_pagemap pages; /* of private memory and the vDSO */
 	struct engine_rproc *proc;
-	struct engine_rmem *mem;   /* while planning, engine/restore-mem.c */
-	struct engine_rregs *regs; /* per thread */
+	struct engine_rmem *mem;      /* while planning, engine/restore-mem.c */
+	struct engine_rregs *regs;    /* per thread */
+	struct engine_rframe *frames; /* of all threads: those that have to be rewritten */
+	size_t n_frames;
 };
 
 /* A process to be made: a task of the job, or a helper that stands in for one that is gone, so that
@@ -151,6 +160,14 @@ int engine_plan_pending(struct script *s, const SignalQueueEntry *q, pid_t pid, 
 /* ---- engine/restore-thread.c: what belongs to each thread, credentials too ---- */
 int engine_plan_thread(struct engine_restore *r, struct engine_rtask *t, size_t i, struct script *s,
 		       uint64_t creds_done, struct ck_err *err);
+
+/* ---- engine/restore-frames.c: signal frames that another CPU wrote ---- */
+struct arch_xstate_layout;
+int engine_plan_frames(struct engine_restore *r, const struct arch_xstate_layout *host,
+		       struct ck_err *err);
+/* In the tracer: into the stopped task. */
+int engine_put_frames(const struct engine_rtask *t, struct ck_err *err);
+void engine_frames_done(struct engine_rtask *t);
 
 /* ---- engine/restore-plan.c ---- */
 int engine_plan(struct engine_restore *r, struct ck_err *err);

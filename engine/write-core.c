@@ -11,6 +11,7 @@
 #include <sys/time.h>
 
 #include "base/auto.h"
+#include "base/pb.h"
 #include "engine/arch/arch.h"
 #include "engine/dump.h"
 #include "image/core.pb-c.h"
@@ -159,6 +160,19 @@ static ThreadCoreEntry *make_thread_core(const struct engine_thread *th)
 	return NULL;
 }
 
+static int add_frame(ThreadInfoX86 *ti, const struct engine_frame *f)
+{
+	CkptX86Frame *e = NEW(CkptX86Frame, ckpt_x86_frame__init);
+
+	if (!e || ck_pb_append(&ti->ckpt_frames, &ti->n_ckpt_frames, e) < 0) {
+		free(e);
+		return -ENOMEM;
+	}
+	e->area = f->f.area;
+	e->in_syscall = f->in_syscall;
+	return 0;
+}
+
 static int make_thread(const struct arch_xstate_layout *layout, const struct engine_thread *th,
 		       CoreEntry **ret, struct ck_err *err)
 {
@@ -181,6 +195,9 @@ static int make_thread(const struct arch_xstate_layout *layout, const struct eng
 	/* The call that it was stopped in: nothing is restarted by it, but it tells that vector
 	 * registers are dead. */
 	ti->gpregs->orig_ax = th->stopped.orig_rax;
+	for (size_t i = 0; i < th->n_frames; i++)
+		if (add_frame(ti, &th->frames[i]) < 0)
+			return no_memory(err);
 	r = arch_xstate_to_image(layout, th->xsave, th->xsave_len, &ti->fpregs, err);
 	if (r < 0)
 		return r;

@@ -269,6 +269,8 @@ struct image_pagemap {
 /* kind is IMAGE_PAGEMAP or IMAGE_PAGEMAP_SHMEM. -ENOENT if the image has no such file. */
 int image_read_pagemap(const struct image *img, enum image_kind kind, unsigned int id,
 		       struct image_pagemap *ret, struct ck_err *err);
+/* len bytes at an address, from the pages file fd; zeros where it has no page. 0 or -errno. */
+int image_pages_read(const struct image_pagemap *p, int fd, uint64_t addr, void *buf, size_t len);
 void image_pagemap_done(struct image_pagemap *p);
 static inline void ck_auto_image_pagemap(struct image_pagemap *p)
 {

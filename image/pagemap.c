@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "base/fd.h"
 #include "image/dir.h"
 
 int image_append_pagemap(struct image_file *f, uint64_t vaddr, uint64_t pages, unsigned int flags,
@@ -126,6 +127,51 @@ int image_read_pagemap(const struct image *img, enum image_kind kind, unsigned i
 	}
 	*ret = p;
 	p = (struct image_pagemap){ 0 };
+	return 0;
+}
+
+/* The first run that ends behind addr. */
+static const struct image_pages_run *run_behind(const struct image_pagemap *p, uint64_t addr)
+{
+	size_t lo = 0, hi = p->n;
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (p->run[mid].vaddr + p->run[mid].pages * IMAGE_PAGE_SIZE <= addr)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return p->run + lo;
+}
+
+int image_pages_read(const struct image_pagemap *p, int fd, uint64_t addr, void *buf, size_t len)
+{
+	const struct image_pages_run *run = run_behind(p, addr), *end = p->run + p->n;
+	uint8_t *to = buf;
+
+	memset(buf, 0, len);
+	for (; len && run < end && (run->vaddr <= addr || run->vaddr - addr < len); run++) {
+		uint64_t skip = run->vaddr > addr ? run->vaddr - addr : 0;
+		uint64_t left, n;
+		ssize_t got;
+
+		addr += skip;
+		to += skip;
+		len -= skip;
+		left = run->pages * IMAGE_PAGE_SIZE - (addr - run->vaddr);
+		n = left < len ? left : len;
+		if (run->flags & IMAGE_PE_PRESENT) {
+			got = ck_pread_full(fd, to, n,
+					    (off_t)(run->file_off + (addr - run->vaddr)));
+			if (got != (ssize_t)n)
+				return got < 0 ? (int)got : -EIO;
+		}
+		addr += n;
+		to += n;
+		len -= n;
+	}
 	return 0;
 }
 

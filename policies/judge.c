@@ -142,6 +142,7 @@ static const struct {
 	/* A CPU without the state hasn't got the instructions either. */
 	{ "cpu.isa", "cpu.xsave.component" },
 	{ "cpu.xsave.size", "cpu.xsave.component" },
+	{ "cpu.xsave.frame", "cpu.xsave.component" },
 	/* Without a way to choose pids nothing else about pids and users matters. */
 	{ "priv.uid", "priv.restore" },
 	{ "priv.place", "priv.restore" },

@@ -26,6 +26,7 @@ enum arch_xstate_bit {
 	ARCH_ZMM_HI256 = 6,
 	ARCH_HI16_ZMM = 7,
 	ARCH_PKRU = 9,
+	ARCH_TILECFG = 17,
 	ARCH_TILEDATA = 18,
 	ARCH_XSTATE_BITS = 63,
 };
@@ -38,7 +39,8 @@ enum arch_xstate_bit {
 /* The standard (not compacted) xsave layout of one CPU under one kernel. */
 struct arch_xstate_layout {
 	uint64_t xcr0;
-	uint32_t size; /* bytes of the whole area; 512: no xsave, only the fxsave region */
+	uint32_t size;       /* bytes of the whole area; 512: no xsave, only the fxsave region */
+	uint32_t mxcsr_mask; /* bits of MXCSR that there are; 0: the default ones */
 	struct {
 		uint32_t offset, size; /* bytes; 0 where the bit is not in xcr0 */
 	} c[ARCH_XSTATE_BITS];
@@ -64,6 +66,15 @@ int arch_xstate_to_image(const struct arch_xstate_layout *l, const void *raw, si
  */
 int arch_xstate_from_image(const struct arch_xstate_layout *l, const UserX86FpregsEntry *e,
 			   uint64_t dead, void *raw, size_t size, struct ck_err *err);
+
+/*
+ * Rewrites the extended state of a signal frame where it lies: area is of layout from, size bytes
+ * and the word that ends it, and may take room bytes, with that word, of layout to. 1: it was
+ * rewritten; 0: a CPU of layout to takes it as it is; CK_ERR_HOST as above, or for lack of room.
+ */
+int arch_frame_translate(const struct arch_xstate_layout *from, const struct arch_xstate_layout *to,
+			 uint64_t dead, void *area, uint32_t size, uint32_t room,
+			 struct ck_err *err);
 
 /* r becomes e, field by field; e was initialised. */
 void arch_regs_to_image(const struct user_regs_struct *r, UserX86RegsEntry *e);

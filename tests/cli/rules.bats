@@ -222,6 +222,51 @@ profile() { # CODE
 	[ "$status" -eq 0 ]
 }
 
+@test "cpu.xsave.frame: a CPU like that of the source" {
+	grep -qw avx /proc/cpuinfo || skip "this CPU has no AVX"
+	cat >frame.c <<-'END'
+		#include <signal.h>
+
+		static void stay(int sig)
+		{
+			(void)sig;
+			for (;;)
+				;
+		}
+
+		int main(void)
+		{
+			double x[4] __attribute__((aligned(32))) = { 1, 2, 3, 4 };
+
+			signal(SIGALRM, stay);
+			asm volatile("vmovapd %0, %%ymm7" : : "m"(x) : "memory");
+			asm volatile("1: pause; jmp 1b");
+		}
+	END
+	gcc -O1 -o "$DIR/frame" frame.c
+	# shellcheck disable=SC2016
+	"${AS[@]}" bash -c '
+		for f in /proc/$$/fd/*; do
+			n=${f##*/}
+			[ "$n" -le 2 ] || eval "exec $n>&-"
+		done
+		exec setsid "$DIR/frame"' </dev/null >/dev/null 2>&1 &
+	PID=$!
+	sleep 0.5
+	kill -ALRM "$PID"
+	sleep 0.2
+	as "$DIR/ckpt" dump -t "$PID" --image "$DIR/u/frame"
+	IMG=$DIR/u/frame
+	as "$DIR/ckpt" show --image "$IMG" --format json ckpt-needs | grep -q '"frames"'
+	profile 'c = f["cpu"]; c["xcr0"] = 3; c["xsave"] = []; c["xsave_size"] = 576'
+	check --host "$OTHER" --override cpu.xsave.component
+	[ "$status" -eq 20 ]
+	fires REFUSED cpu.xsave.frame
+	check --host "$HOST"
+	[ "$status" -eq 0 ]
+	runs
+}
+
 @test "cpu.isa: a CPU that has them, or an override" {
 	profile 'f["cpu"]["features"].remove("sse2")'
 	check --host "$OTHER"

@@ -15,7 +15,7 @@
  * Numbers as their CPUID leaf 0xD says. */
 static struct arch_xstate_layout intel(void)
 {
-	struct arch_xstate_layout l = { .xcr0 = 0x2e7, .size = 0xa88 };
+	struct arch_xstate_layout l = { .xcr0 = 0x2e7, .size = 0xa88, .mxcsr_mask = 0xffff };
 
 	l.c[ARCH_YMM].offset = 0x240, l.c[ARCH_YMM].size = 256;
 	l.c[ARCH_OPMASK].offset = 0x440, l.c[ARCH_OPMASK].size = 64;
@@ -39,7 +39,7 @@ static struct arch_xstate_layout zen4(void)
 
 static struct arch_xstate_layout haswell(void)
 {
-	struct arch_xstate_layout l = { .xcr0 = 7, .size = 0x340 };
+	struct arch_xstate_layout l = { .xcr0 = 7, .size = 0x340, .mxcsr_mask = 0xffff };
 
 	l.c[ARCH_YMM].offset = 0x240, l.c[ARCH_YMM].size = 256;
 	return l;
@@ -47,7 +47,7 @@ static struct arch_xstate_layout haswell(void)
 
 static struct arch_xstate_layout nehalem(void)
 {
-	return (struct arch_xstate_layout){ .xcr0 = 3, .size = 512 };
+	return (struct arch_xstate_layout){ .xcr0 = 3, .size = 512, .mxcsr_mask = 0xffff };
 }
 
 /* A thread with bv live: every component filled with its own pattern, PKRU as Linux starts it. */
@@ -219,6 +219,28 @@ START_TEST(mxcsr_survives_a_dropped_avx)
 }
 END_TEST
 
+START_TEST(unknown_bits_of_mxcsr_are_refused)
+{
+	struct arch_xstate_layout a = zen4(), b = intel();
+	UserX86FpregsEntry *e = entry_of(&a, 0x207);
+	struct ck_err err = CK_ERR_INIT;
+	uint8_t got[8192];
+
+	e->mxcsr = 0x21f80; /* AMD's MM */
+	a.mxcsr_mask = 0x2ffff;
+	ck_assert_int_eq(arch_xstate_from_image(&a, e, 0, got, a.size, NULL), 0);
+	ck_assert_int_lt(arch_xstate_from_image(&b, e, 0, got, b.size, &err), 0);
+	ck_assert_int_eq(err.kind, CK_ERR_HOST);
+	/* A CPU that does not say which it has, has no DAZ. */
+	b.mxcsr_mask = 0;
+	e->mxcsr = 0x1f80;
+	ck_assert_int_eq(arch_xstate_from_image(&b, e, 0, got, b.size, NULL), 0);
+	e->mxcsr = 0x1fc0;
+	ck_assert_int_lt(arch_xstate_from_image(&b, e, 0, got, b.size, NULL), 0);
+	user_x86_fpregs_entry__free_unpacked(e, NULL);
+}
+END_TEST
+
 START_TEST(unknown_components_travel)
 {
 	struct arch_xstate_layout a = intel(), b = intel();
@@ -308,6 +330,7 @@ int main(void)
 	tcase_add_test(t, live_state_without_a_home);
 	tcase_add_test(t, live_but_initial_may_go);
 	tcase_add_test(t, mxcsr_survives_a_dropped_avx);
+	tcase_add_test(t, unknown_bits_of_mxcsr_are_refused);
 	tcase_add_test(t, unknown_components_travel);
 	tcase_add_test(t, hostile_entries);
 	tcase_add_test(t, this_host);

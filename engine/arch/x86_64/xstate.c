@@ -5,7 +5,7 @@
  * it only checks that it is long enough, and reads it at its own offsets. So nothing is ever copied
  * as a whole; what an image holds is named by component, and put where this host has it.
  *
- * Left to others: whether a component is dead (the caller says so), and signal frames on stacks.
+ * Left to others: whether a component is dead (the caller says so); signal frames (sigframe.c).
  */
 #include <cpuid.h>
 #include <errno.h>
@@ -16,13 +16,14 @@
 #include "base/auto.h"
 #include "base/err.h"
 #include "engine/arch/arch.h"
+#include "engine/arch/x86_64/xstate.h"
 
 #define FXSAVE_SIZE 512u
 #define XSAVE_HEADER 576u /* fxsave region and header */
 #define XSAVE_MAX 65536u  /* no real area is near it */
 #define BV_OFFSET 512u
 #define MXCSR_INIT 0x1f80u
-#define PKRU_DEFAULT 0x55555554u /* Linux arch/x86/mm/pkeys.c:init_pkru_value */
+#define MXCSR_MASK_DEFAULT 0xffbfu
 #define BIT(n) (1ull << (n))
 
 /* Where the legacy region holds what the image names. */
@@ -83,10 +84,21 @@ static uint64_t xgetbv0(void)
 	return (uint64_t)hi << 32 | lo;
 }
 
+/* fxsave64 tells, Intel SDM volume 1, 11.6.6. */
+static uint32_t host_mxcsr_mask(void)
+{
+	struct fxsave f __attribute__((aligned(16)));
+
+	memset(&f, 0, sizeof(f));
+	__asm__ volatile("fxsave64 %0" : "+m"(f));
+	return f.mxcsr_mask;
+}
+
 int arch_xstate_host(struct arch_xstate_layout *ret, struct ck_err *err)
 {
 	struct arch_xstate_layout l = { .xcr0 = BIT(ARCH_X87) | BIT(ARCH_SSE),
-					.size = FXSAVE_SIZE };
+					.size = FXSAVE_SIZE,
+					.mxcsr_mask = host_mxcsr_mask() };
 	unsigned int a, b, c, d;
 
 	if (__get_cpuid(1, &a, &b, &c, &d) && (c & bit_OSXSAVE) &&
@@ -222,6 +234,16 @@ int arch_xstate_to_image(const struct arch_xstate_layout *l, const void *raw, si
 
 /* ---- towards the host ---- */
 
+int arch_mxcsr_check(const struct arch_xstate_layout *l, uint32_t mxcsr, struct ck_err *err)
+{
+	uint32_t mask = l->mxcsr_mask ? l->mxcsr_mask : MXCSR_MASK_DEFAULT;
+
+	if (!(mxcsr & ~mask))
+		return 0;
+	return ck_fail(err, CK_ERR_HOST, -EOPNOTSUPP,
+		       "cannot restore MXCSR %#x: this CPU has no bits %#x", mxcsr, mxcsr & ~mask);
+}
+
 static bool all_zero(const uint8_t *p, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
@@ -268,8 +290,8 @@ static const uint8_t *component_find(const UserX86XsaveEntry *x, unsigned int bi
 	return *part_list(x, p);
 }
 
-static int component_missing(unsigned int bit, const uint8_t *data, size_t len, uint64_t dead,
-			     struct ck_err *err)
+int arch_xstate_missing(unsigned int bit, const void *data, size_t len, uint64_t dead,
+			struct ck_err *err)
 {
 	const struct part *p = part_of(bit);
 	int r;
@@ -296,7 +318,7 @@ static int component_from_image(const struct arch_xstate_layout *l, const UserX8
 		return ck_fail(err, CK_ERR_IMAGE, -EBADMSG,
 			       "cannot find state component %u, which is said to be live", bit);
 	if (!l->c[bit].size)
-		return component_missing(bit, data, len, dead, err);
+		return arch_xstate_missing(bit, data, len, dead, err);
 	if (len != l->c[bit].size)
 		return ck_fail(err, CK_ERR_IMAGE, -EBADMSG,
 			       "cannot use state component %u: %zu bytes where this CPU has %u",
@@ -313,7 +335,7 @@ static int component_from_image(const struct arch_xstate_layout *l, const UserX8
 static int pkru_from_image(const struct arch_xstate_layout *l, const UserX86XsaveEntry *x,
 			   uint8_t *raw, uint64_t *bv, struct ck_err *err)
 {
-	uint32_t v = PKRU_DEFAULT;
+	uint32_t v = ARCH_PKRU_DEFAULT;
 
 	if (x && x->n_pkru)
 		v = x->xstate_bv & BIT(ARCH_PKRU) ? x->pkru[0] : 0;
@@ -322,7 +344,7 @@ static int pkru_from_image(const struct arch_xstate_layout *l, const UserX86Xsav
 		*bv |= BIT(ARCH_PKRU);
 		return 0;
 	}
-	if (v != PKRU_DEFAULT && v != 0)
+	if (v != ARCH_PKRU_DEFAULT && v != 0)
 		return ck_fail(err, CK_ERR_HOST, -EOPNOTSUPP,
 			       "cannot restore protection keys (PKRU %#x): this host has none", v);
 	return 0;
@@ -334,7 +356,10 @@ static int extended_from_image(const struct arch_xstate_layout *l, const UserX86
 	const UserX86XsaveEntry *x = e->xsave;
 	uint64_t legacy = BIT(ARCH_X87) | BIT(ARCH_SSE);
 	uint64_t live = x ? x->xstate_bv : legacy, bv = live & legacy;
-	int r;
+	int r = arch_mxcsr_check(l, e->mxcsr, err);
+
+	if (r < 0)
+		return r;
 
 	if (x && x->cet && (x->cet->ssp || x->cet->cet))
 		return ck_fail(err, CK_ERR_REFUSED, -EOPNOTSUPP,
