@@ -172,9 +172,9 @@ SUITE_dev-jobs = CKPT=$(abspath $(B)-dev/ckpt) CKPT_N=1 JOB_SCALE=50 tests/harne
 check-cli check-deny check-jobs check-moves check-kill check-interop check-vm check-cells: check-%: jobs
 	$(Q)$(SUITE_$*)
 
-# Every job on every emulated host; LAB holds arguments.
+# Every job on every emulated host; LAB holds arguments, CRIU the program of a CRIU to compare with.
 check-lab: jobs
-	$(Q)tests/vm/lab $(LAB)
+	$(Q)tests/vm/lab $(if $(CRIU),--criu $(CRIU)) $(LAB)
 
 # The sub-make is for the packages: what pkg-config says is known only once they are there.
 check: deps-lint

@@ -91,7 +91,8 @@ def where_of(record, maps):
                     return path
                 symbol, text = instruction_at(path, address)
                 return f"{os.path.basename(path)} {symbol or hex(address)}: {text}"
-    return f"{ip:#x}"
+    m = re.search(r" in (\S+?)\[", record["trap"])  # a process that came later
+    return m.group(1) if m else f"{ip:#x}"
 
 
 # ---- what the emulator is worth
@@ -120,7 +121,23 @@ def table(head, rows):
 def confusion(records):
     counts = collections.Counter((said_of(r), r["truth"]) for r in records)
     rows = [[s] + [counts[s, t] or "" for t in TRUTHS] for s in SAID if any(counts[s, t] for t in TRUTHS)]
-    return table(["`ckpt check` said", "ran right", "died", "ran wrong", "stuck", "restore refused", "lab failed"], rows)
+    return table(["`ckpt check` said"] + HEADS, rows)
+
+
+def criu_confusion(records):
+    """CRIU accepts by restoring, and refuses by failing to; the truth is what it does without its checks."""
+    counts = collections.Counter(
+        ("restores" if r["criu"]["default"]["truth"] != "refused" else "refuses", r["criu"]["none"]["truth"])
+        for r in records
+        if r.get("criu")
+    )
+    if not counts:
+        return []
+    rows = [[s] + [counts[s, t] or "" for t in TRUTHS] for s in ("restores", "refuses")]
+    return table(["`criu restore`"] + HEADS, rows) + [""]
+
+
+HEADS = ["ran right", "died", "ran wrong", "stuck", "restore refused", "lab failed"]
 
 
 def by_rule(records):
@@ -131,7 +148,7 @@ def by_rule(records):
             if f["status"] in ("refuse", "unknown", "action"):
                 counts[f["rule"], f["status"]][r["truth"]] += 1
     rows = [[f"{rule}: {status}"] + [c[t] or "" for t in TRUTHS] for (rule, status), c in sorted(counts.items())]
-    return table(["finding", "ran right", "died", "ran wrong", "stuck", "restore refused", "lab failed"], rows)
+    return table(["finding"] + HEADS, rows)
 
 
 MARK = {"right": "ok", "died": "died", "wrong": "WRONG", "stuck": "stuck", "refused": "refused", "lab": "lab"}
@@ -142,6 +159,9 @@ def cell_text(record):
     text = f"{SHORT.get(record.get('said'), record.get('said'))} → {MARK[record['truth']]}"
     if not judgement(record)[0]:
         text = f"**{text}**"
+    if record.get("criu"):
+        default, none = (MARK[record["criu"][mode]["truth"]] for mode in ("default", "none"))
+        text += f" · CRIU {default}" + (f", unchecked {none}" if default == "refused" else "")
     return text + ("°" if record.get("trust") else "")
 
 
@@ -171,7 +191,8 @@ def tables(records):
     for source in dict.fromkeys(r["source"] for r in records):
         some = [r for r in records if r["source"] == source]
         title = "here" if source == "here" else f"on {source}"
-        lines += [f"## Dumped {title}", "", *confusion(some), "", *by_rule(some), "", *grid(some), "", *causes(some), ""]
+        lines += [f"## Dumped {title}", "", *confusion(some), "", *criu_confusion(some), *by_rule(some), ""]
+        lines += [*grid(some), "", *causes(some), ""]
     return lines
 
 
