@@ -30,6 +30,10 @@ def judgement(record):
         return False, text
     if said in ("compatible", "attested"):
         return truth == "right", text
+    if said == "incompatible" and truth == "refused" and record.get("criu"):
+        # The engine doesn't try. CRIU does, at another moment of the same job.
+        unchecked = record["criu"]["none"]["truth"]
+        return unchecked != "right", f"{text}; CRIU without checks: {unchecked}"
     if said == "incompatible":
         return truth != "right", text
     return said == "undecided", text
