@@ -14,6 +14,7 @@
 #include "engine/arch/arch.h"
 #include "engine/dump.h"
 #include "image/format.h"
+#include "probe/probe.h"
 
 /* Bytes into the xsave area, Intel SDM vol. 1, 13.4.1 and 13.4.2 */
 enum { MXCSR = 24, XSTATE_BV = 512, XSAVE_LEAST = 576 };
@@ -145,17 +146,45 @@ static int need_feature(CkptNeeds *n, const char *name, const char *why)
 
 static void need_addresses(CkptNeeds *n, const struct engine_task *t)
 {
+	uint64_t size = 0;
+
 	for (size_t i = 0; i < t->maps.n; i++) {
 		const struct proc_map *m = &t->maps.m[i];
 
 		if (engine_map_status(m) & IMAGE_VMA_VSYSCALL)
 			continue;
+		size += m->end - m->start;
 		if (!n->has_lowest_address || m->start < n->lowest_address)
 			n->lowest_address = m->start;
 		if (!n->has_highest_address || m->end > n->highest_address)
 			n->highest_address = m->end;
 		n->has_lowest_address = n->has_highest_address = 1;
 	}
+	n->has_largest_size = true;
+	if (size > n->largest_size)
+		n->largest_size = size;
+}
+
+static int need_limits(CkptNeeds *n, const struct engine_dump *d)
+{
+	for (int i = 0; i < PROC_NLIMITS; i++) {
+		const char *name = probe_limit_name(i);
+		CkptNeedLimit *l = name ? CK_PB_NEW(CkptNeedLimit, ckpt_need_limit) : NULL;
+
+		if (!name)
+			continue;
+		if (!l || ck_pb_append(&n->limits, &n->n_limits, l) < 0) {
+			free(l);
+			return -ENOMEM;
+		}
+		for (size_t k = 0; k < d->n_tasks; k++)
+			if (!d->tasks[k]->zombie && d->tasks[k]->limits.max[i] > l->hard)
+				l->hard = d->tasks[k]->limits.max[i];
+		l->name = strdup(name);
+		if (!l->name)
+			return -ENOMEM;
+	}
+	return 0;
 }
 
 static int need_of_task(CkptNeeds *n, const struct arch_xstate_layout *l,
@@ -192,5 +221,7 @@ int engine_fill_needs(struct engine_dump *d, struct ck_err *err)
 	r = n->arch ? 0 : -ENOMEM;
 	for (size_t i = 0; i < d->n_tasks && r == 0; i++)
 		r = need_of_task(n, &layout, d->tasks[i]);
+	if (r == 0)
+		r = need_limits(n, d);
 	return r < 0 ? ck_fail(err, CK_ERR_SYS, r, "cannot list the image's needs") : 0;
 }

@@ -31,6 +31,26 @@
 #define RSEQ_GLIBC_SIG 0x53053053
 #define READY_TRIES 200 /* of 50 ms */
 
+/* ---- limits ---- */
+
+/* What counts while the job is made is the hard limit: each task gets its own at last. */
+static void raise_soft_limits(void)
+{
+	static const enum __rlimit_resource raised[] = { RLIMIT_AS,      RLIMIT_DATA,
+							 RLIMIT_NPROC,   RLIMIT_FSIZE,
+							 RLIMIT_MEMLOCK, RLIMIT_SIGPENDING,
+							 RLIMIT_MSGQUEUE };
+
+	for (size_t i = 0; i < CK_ARRAY_SIZE(raised); i++) {
+		struct rlimit l;
+
+		if (getrlimit(raised[i], &l) < 0 || l.rlim_cur == l.rlim_max)
+			continue;
+		l.rlim_cur = l.rlim_max;
+		(void)setrlimit(raised[i], &l);
+	}
+}
+
 /* ---- descriptors ---- */
 
 static int raise_nofile(const struct engine_restore *r, struct ck_err *err)
@@ -221,7 +241,10 @@ static void collect_notes(struct engine_restore *r)
 
 int engine_run(struct engine_restore *r, struct ck_err *err)
 {
-	int rc = raise_nofile(r, err);
+	int rc;
+
+	raise_soft_limits();
+	rc = raise_nofile(r, err);
 
 	signal(SIGCHLD, SIG_DFL); /* ignored, it would reap what has to stay a zombie */
 	unregister_rseq();

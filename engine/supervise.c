@@ -272,6 +272,17 @@ static void show_progress(const struct supervisor *s)
 	engine_progress(&s->r->opts->watch, done, s->r->pages * IMAGE_PAGE_SIZE);
 }
 
+/* poll(2), where it is forbidden by ppoll(2): its result, or a negative errno. */
+static int wait_for(struct pollfd *f, nfds_t n, int ms)
+{
+	const struct timespec ts = { ms / 1000, ms % 1000 * 1000000L };
+	int r = poll(f, n, ms);
+
+	if (r < 0 && errno != EINTR)
+		r = ppoll(f, n, ms < 0 ? NULL : &ts, NULL);
+	return r < 0 ? -errno : r;
+}
+
 /* Until the trunk says that the job runs, or why it does not. */
 static int wait_running(struct supervisor *s, struct ck_err *err)
 {
@@ -279,9 +290,14 @@ static int wait_running(struct supervisor *s, struct ck_err *err)
 		struct pollfd f[2] = { { s->sock, POLLIN, 0 }, { s->signals, POLLIN, 0 } };
 		struct signalfd_siginfo si;
 		struct packet p;
+		int r = wait_for(f, 2, s->r->opts->watch.progress ? PROGRESS_MS : -1);
 
-		if (poll(f, 2, s->r->opts->watch.progress ? PROGRESS_MS : -1) < 0)
+		if (r == -EINTR)
 			continue;
+		if (r < 0) {
+			give_up(s);
+			return ck_fail(err, CK_ERR_SYS, r, "cannot wait for the job");
+		}
 		show_progress(s);
 		if (!f[0].revents && !f[1].revents)
 			continue;
@@ -349,7 +365,7 @@ static void wait_end(struct supervisor *s)
 		struct signalfd_siginfo si;
 		struct packet p;
 
-		if (poll(f, 2, -1) < 0)
+		if (wait_for(f, 2, -1) < 0)
 			continue;
 		if (f[0].revents && read_signal(s, &si)) {
 			if (si.ssi_signo == SIGCHLD)

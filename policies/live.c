@@ -200,6 +200,7 @@ int policy_look(const CkptNeeds *needs, CkptFacts **ret, struct ck_err *err)
 		return r;
 	if (fsmap_look(needs, host) < 0 || look_pids(needs, host) < 0)
 		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot look at this host");
+	probe_user_tasks(host);
 	*ret = ck_take_ptr(&host);
 	return 0;
 }

@@ -45,6 +45,7 @@ const char *const probe_momentary[] = {
 	"listeners",
 	"listeners_cut",
 	"tasks",
+	"priv/user_tasks",
 	NULL,
 };
 

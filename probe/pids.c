@@ -76,3 +76,28 @@ int probe_pids(CkptFacts *facts, const uint32_t *pids, size_t n)
 	}
 	return 0;
 }
+
+/* As RLIMIT_NPROC counts: threads, zombies too. What is not dumpable seems to be root's. */
+void probe_user_tasks(CkptFacts *facts)
+{
+	CK_AUTO(dir) DIR *proc = opendir("/proc");
+	const struct dirent *e;
+	uint32_t n = 0;
+
+	if (!proc)
+		return;
+	while ((e = readdir(proc))) {
+		CK_AUTO(fd) int dir = -EBADF;
+		struct proc_stat stat;
+		struct stat st;
+
+		if (e->d_name[0] < '1' || e->d_name[0] > '9' ||
+		    fstatat(dirfd(proc), e->d_name, &st, 0) < 0 || st.st_uid != geteuid())
+			continue;
+		dir = openat(dirfd(proc), e->d_name, O_PATH | O_DIRECTORY | O_CLOEXEC);
+		if (dir >= 0 && proc_read_stat(dir, &stat, NULL) == 0)
+			n += (uint32_t)stat.num_threads;
+	}
+	facts->priv->has_user_tasks = true;
+	facts->priv->user_tasks = n;
+}

@@ -41,31 +41,39 @@ void probe_capabilities(CkptPrivFacts *p)
 	cap_free(caps);
 }
 
+/* prlimit(2), in the order of the manual page */
+static const struct {
+	const char *name;
+	enum __rlimit_resource number;
+} limits[] = {
+	{ "as", RLIMIT_AS },
+	{ "core", RLIMIT_CORE },
+	{ "cpu", RLIMIT_CPU },
+	{ "data", RLIMIT_DATA },
+	{ "fsize", RLIMIT_FSIZE },
+	{ "locks", RLIMIT_LOCKS },
+	{ "memlock", RLIMIT_MEMLOCK },
+	{ "msgqueue", RLIMIT_MSGQUEUE },
+	{ "nice", RLIMIT_NICE },
+	{ "nofile", RLIMIT_NOFILE },
+	{ "nproc", RLIMIT_NPROC },
+	{ "rss", RLIMIT_RSS },
+	{ "rtprio", RLIMIT_RTPRIO },
+	{ "rttime", RLIMIT_RTTIME },
+	{ "sigpending", RLIMIT_SIGPENDING },
+	{ "stack", RLIMIT_STACK },
+};
+
+const char *probe_limit_name(int resource)
+{
+	for (size_t i = 0; i < CK_ARRAY_SIZE(limits); i++)
+		if ((int)limits[i].number == resource)
+			return limits[i].name;
+	return NULL;
+}
+
 static int add_limits(CkptPrivFacts *p)
 {
-	/* prlimit(2), in the order of the manual page */
-	static const struct {
-		const char *name;
-		enum __rlimit_resource number;
-	} limits[] = {
-		{ "as", RLIMIT_AS },
-		{ "core", RLIMIT_CORE },
-		{ "cpu", RLIMIT_CPU },
-		{ "data", RLIMIT_DATA },
-		{ "fsize", RLIMIT_FSIZE },
-		{ "locks", RLIMIT_LOCKS },
-		{ "memlock", RLIMIT_MEMLOCK },
-		{ "msgqueue", RLIMIT_MSGQUEUE },
-		{ "nice", RLIMIT_NICE },
-		{ "nofile", RLIMIT_NOFILE },
-		{ "nproc", RLIMIT_NPROC },
-		{ "rss", RLIMIT_RSS },
-		{ "rtprio", RLIMIT_RTPRIO },
-		{ "rttime", RLIMIT_RTTIME },
-		{ "sigpending", RLIMIT_SIGPENDING },
-		{ "stack", RLIMIT_STACK },
-	};
-
 	for (size_t i = 0; i < CK_ARRAY_SIZE(limits); i++) {
 		CkptLimit *l;
 		struct rlimit v;

@@ -56,6 +56,10 @@ int probe_network(CkptFacts *facts); /* probe/net.c */
 /* probe/rules-net.c */
 void probe_port_rule(const struct rule *r, const struct rule_input *in, struct findings *out);
 void probe_address_rule(const struct rule *r, const struct rule_input *in, struct findings *out);
+/* probe/rules-limits.c */
+void probe_as_rule(const struct rule *r, const struct rule_input *in, struct findings *out);
+void probe_nproc_rule(const struct rule *r, const struct rule_input *in, struct findings *out);
+void probe_lowered_rule(const struct rule *r, const struct rule_input *in, struct findings *out);
 int probe_modules(CkptFacts *facts); /* probe/modules.c */
 /* probe/packages.c; admin is dpkg's directory. The second adds what owns facts->paths. */
 #define PROBE_DPKG "/var/lib/dpkg"

@@ -66,6 +66,10 @@ int probe_path_packages(CkptFacts *facts);
  * pid namespace, and by whom. 0 or -ENOMEM.
  */
 int probe_pids(CkptFacts *facts, const uint32_t *pids, size_t n);
+/* Sets facts->priv->user_tasks, unless /proc can't be read. Looks at every process of the host. */
+void probe_user_tasks(CkptFacts *facts);
+/* "nofile" of RLIMIT_NOFILE, as facts name it; NULL if there is no such limit. */
+const char *probe_limit_name(int resource);
 
 /* The rules of this folder, ended by a row without an id. */
 extern const struct rule probe_rules[];

@@ -623,6 +623,9 @@ const struct rule probe_rules[] = {
 	{ "net.port.taken", "a port is taken", probe_port_rule },
 	{ "net.address.missing", "an address is missing", probe_address_rule },
 	{ "limit.nofile", "too few open files are allowed", nofile_rule },
+	{ "limit.as", "a task is larger than tasks may be", probe_as_rule },
+	{ "limit.nproc", "the user may not have so many tasks", probe_nproc_rule },
+	{ "limit.lowered", "resource limits are lower than the job's", probe_lowered_rule },
 	{ "term", "the job has a terminal", terminal_rule },
 	{ NULL, NULL, NULL },
 };

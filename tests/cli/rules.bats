@@ -412,7 +412,7 @@ for x in f["kernel"]["features"]:
 	fi
 	group=$group/ckpt-rules-$$
 	mkdir "$group" 2>/dev/null || skip "no memory cgroups"
-	"${AS[@]}" setsid /usr/bin/python3 -c 'import os, time; os.closerange(3, 1024); x = os.urandom(120 << 20); time.sleep(1000)' </dev/null >/dev/null 2>&1 &
+	"${AS[@]}" setsid /usr/bin/python3 -c 'import os, time; os.closerange(3, 1024); os.chdir("/"); x = os.urandom(120 << 20); time.sleep(1000)' </dev/null >/dev/null 2>&1 &
 	PID=$!
 	sleep 2
 	as "$DIR/ckpt" dump -t "$PID" --image "$DIR/u/big"
@@ -463,6 +463,78 @@ for x in f["kernel"]["features"]:
 	echo >"$DIR/go"
 	wait $shell || [ "$rc" -ne 0 ]
 	[ "$rc" -eq 0 ] || skip "root may not raise limits here"
+}
+
+@test "limit.as: more virtual memory" {
+	# shellcheck disable=SC2016
+	"${AS[@]}" setsid /usr/bin/python3 -c 'import mmap, os, time; os.closerange(3, 1024); os.chdir("/"); m = mmap.mmap(-1, 3 << 30, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000); time.sleep(1000)' </dev/null >/dev/null 2>&1 &
+	PID=$!
+	sleep 1
+	IMG=$DIR/u/wide
+	as "$DIR/ckpt" dump -t "$PID" --image "$IMG"
+	# shellcheck disable=SC2016
+	run as bash -c 'ulimit -v 2000000; "$DIR/ckpt" check --image "$1"' - "$IMG"
+	echo "$output"
+	[ "$status" -eq 20 ]
+	fires REFUSED limit.as
+	[[ "$REMEDY" =~ "ask for more virtual memory" ]]
+	# It is as the finding says: the mapping can't be made. And the soft limit is no matter.
+	# shellcheck disable=SC2016
+	run as bash -c 'ulimit -v 2000000; exec timeout --preserve-status -s TERM 1.5 "$DIR/ckpt" restore --image "$1" --override limit.as' - "$IMG"
+	echo "$output"
+	[ "$status" -ne 143 ]
+	# shellcheck disable=SC2016
+	run as bash -c 'ulimit -Sv 2000000; exec timeout --preserve-status -s TERM 1.5 "$DIR/ckpt" restore --image "$1"' - "$IMG"
+	echo "$output"
+	[ "$status" -eq 143 ]
+}
+
+@test "limit.nproc: end other processes of the user" {
+	need_root
+	# A user whom nobody else is.
+	local own=(setpriv --reuid=61234 --regid=61234 --clear-groups --)
+	IMG=$DIR/v/img
+	mkdir -m 777 "$DIR/v"
+	"${own[@]}" setsid /usr/bin/python3 -c 'import os; os.closerange(3, 1024); os.chdir("/"); os.execv("/usr/bin/sleep", ["sleep", "1000"])' </dev/null >/dev/null 2>&1 &
+	PID=$!
+	for _ in {1..100}; do
+		[ "$(cat "/proc/$PID/comm")" != sleep ] || break
+		sleep 0.05
+	done
+	"${own[@]}" "$DIR/ckpt" dump -t "$PID" --image "$IMG"
+	for _ in {1..10}; do
+		"${own[@]}" sleep 1000 </dev/null >/dev/null 2>&1 3>&- &
+	done
+	sleep 0.5
+	# ckpt itself is one, and what it tries needs one or two at a time.
+	# shellcheck disable=SC2016
+	run "${own[@]}" bash -c 'ulimit -u 13; exec "$DIR/ckpt" check --image "$1"' - "$IMG"
+	echo "$output"
+	[ "$status" -eq 75 ]
+	fires REFUSED limit.nproc
+	[[ "$REMEDY" =~ "end other processes of this user" ]]
+	for pid in /proc/[0-9]*; do
+		[ "$(stat -c %u "$pid" 2>/dev/null)" != 61234 ] || kill "${pid#/proc/}" || true
+	done
+	sleep 0.3
+	# shellcheck disable=SC2016
+	run "${own[@]}" bash -c 'ulimit -u 13; exec timeout --preserve-status -s TERM 1.5 "$DIR/ckpt" restore --image "$1"' - "$IMG"
+	echo "$output"
+	[ "$status" -eq 143 ]
+	rm -rf "$DIR/v"
+}
+
+@test "limit.lowered: restore it from where limits are as they were" {
+	# shellcheck disable=SC2016
+	run as bash -c 'ulimit -n 900; "$DIR/ckpt" check --image "$IMG"'
+	echo "$output"
+	[ "$status" -eq 0 ]
+	fires NOTE limit.lowered
+	[[ "$output" =~ nofile\ [0-9]+ ]]
+	[[ "$REMEDY" =~ "where the limits are as they were" ]]
+	check
+	[ "$status" -eq 0 ]
+	gone limit.lowered
 }
 
 @test "term: restore it from a terminal" {
