@@ -13,14 +13,17 @@
 
 #include "base/auto.h"
 
-enum { LIST_MAX = 3 };
+enum {
+	LIST_MAX = 3,
+	GROUPS_MAX = 20, /* of one cause; more would not be read */
+};
 
 bool fsmap_is_written(const CkptNeedPath *need)
 {
 	return need->has_access && (need->access == O_WRONLY || need->access == O_RDWR);
 }
 
-static bool has_role(const CkptNeedPath *need, CkptPathRole role)
+bool fsmap_has_role(const CkptNeedPath *need, CkptPathRole role)
 {
 	for (size_t i = 0; i < need->n_roles; i++)
 		if (need->roles[i] == role)
@@ -28,19 +31,54 @@ static bool has_role(const CkptNeedPath *need, CkptPathRole role)
 	return false;
 }
 
-/* A live look gives facts in the order of the needs; a profile in any order. */
-static const CkptPathFact *fact_of(const struct rule_input *in, size_t i)
-{
-	const CkptFacts *t = in->target;
-	const char *path = in->needs->paths[i]->path;
+/* ---- facts by path ---- */
 
-	if (i < t->n_paths && !strcmp(t->paths[i]->path, path))
-		return t->paths[i];
-	for (size_t k = 0; k < t->n_paths; k++)
-		if (!strcmp(t->paths[k]->path, path))
-			return t->paths[k];
-	return NULL;
+/* A live look gives facts in the order of the needs; a profile in any order. */
+struct facts_index {
+	const CkptFacts *facts;
+	const CkptPathFact **sorted; /* NULL until one was not where its need is */
+};
+
+static void ck_auto_facts_index(struct facts_index *x)
+{
+	free(x->sorted);
 }
+
+static int compare_facts(const void *a, const void *b)
+{
+	return strcmp((*(const CkptPathFact *const *)a)->path,
+		      (*(const CkptPathFact *const *)b)->path);
+}
+
+static int compare_path(const void *path, const void *fact)
+{
+	return strcmp(path, (*(const CkptPathFact *const *)fact)->path);
+}
+
+/* *ret is NULL if nothing is known of that path. -ENOMEM. */
+static int fact_of(struct facts_index *x, size_t i, const char *path, const CkptPathFact **ret)
+{
+	const CkptPathFact *const *hit;
+	size_t n = x->facts->n_paths;
+
+	if (i < n && !strcmp(x->facts->paths[i]->path, path)) {
+		*ret = x->facts->paths[i];
+		return 0;
+	}
+	if (!x->sorted) {
+		x->sorted = malloc((n + 1) * sizeof(CkptPathFact *));
+		if (!x->sorted)
+			return -ENOMEM;
+		for (size_t k = 0; k < n; k++)
+			x->sorted[k] = x->facts->paths[k];
+		qsort(x->sorted, n, sizeof(CkptPathFact *), compare_facts);
+	}
+	hit = bsearch(path, x->sorted, n, sizeof(CkptPathFact *), compare_path);
+	*ret = hit ? *hit : NULL;
+	return 0;
+}
+
+/* ---- causes ---- */
 
 static bool mount_is_missing(const struct rule_input *in, const CkptNeedPath *need)
 {
@@ -101,8 +139,8 @@ static bool same_bytes(const ProtobufCBinaryData *a, const ProtobufCBinaryData *
 /* A regular file that the job only reads, or maps. */
 static enum fsmap_cause compare_read(const CkptNeedPath *need, const CkptPathFact *f)
 {
-	bool mapped = has_role(need, CKPT_PATH_ROLE__CKPT_PATH_MAP) ||
-		      has_role(need, CKPT_PATH_ROLE__CKPT_PATH_EXE);
+	bool mapped = fsmap_has_role(need, CKPT_PATH_ROLE__CKPT_PATH_MAP) ||
+		      fsmap_has_role(need, CKPT_PATH_ROLE__CKPT_PATH_EXE);
 
 	if (need->has_build_id)
 		return f->has_build_id && same_bytes(&need->build_id, &f->build_id) ? FSMAP_FINE
@@ -127,9 +165,9 @@ static enum fsmap_cause compare_read(const CkptNeedPath *need, const CkptPathFac
 /* To stand in a directory one has to be allowed to search it, to have it open to read it. */
 static bool dir_is_denied(const CkptNeedPath *need, const CkptPathFact *f)
 {
-	bool stand = has_role(need, CKPT_PATH_ROLE__CKPT_PATH_CWD) ||
-		     has_role(need, CKPT_PATH_ROLE__CKPT_PATH_ROOT);
-	bool open = has_role(need, CKPT_PATH_ROLE__CKPT_PATH_FD);
+	bool stand = fsmap_has_role(need, CKPT_PATH_ROLE__CKPT_PATH_CWD) ||
+		     fsmap_has_role(need, CKPT_PATH_ROLE__CKPT_PATH_ROOT);
+	bool open = fsmap_has_role(need, CKPT_PATH_ROLE__CKPT_PATH_FD);
 
 	return (stand && f->has_executable && !f->executable) ||
 	       (open && f->has_readable && !f->readable);
@@ -143,7 +181,7 @@ static bool is_denied(const CkptNeedPath *need, const CkptPathFact *f)
 		return false;
 	if (S_ISDIR(need->mode))
 		return dir_is_denied(need, f);
-	if (S_ISREG(need->mode) && has_role(need, CKPT_PATH_ROLE__CKPT_PATH_EXE) &&
+	if (S_ISREG(need->mode) && fsmap_has_role(need, CKPT_PATH_ROLE__CKPT_PATH_EXE) &&
 	    f->has_executable && !f->executable)
 		return true;
 	return (read && f->has_readable && !f->readable) ||
@@ -178,118 +216,237 @@ static enum fsmap_cause cause_of(const struct rule_input *in, const CkptNeedPath
 		return FSMAP_DIR;
 	if (!S_ISDIR(need->mode))
 		return FSMAP_FILE;
-	return has_role(need, CKPT_PATH_ROLE__CKPT_PATH_CWD) ? FSMAP_CWD : FSMAP_DIR;
+	return fsmap_has_role(need, CKPT_PATH_ROLE__CKPT_PATH_CWD) ? FSMAP_CWD : FSMAP_DIR;
 }
 
-static const char *dir_key(struct fsmap_item *it)
+/* ---- groups ---- */
+
+static int denial_of(const struct fsmap_item *it)
+{
+	const CkptPathFact *h = it->fact;
+
+	if (!h->exists)
+		return FSMAP_DENIED_REACH;
+	if (S_ISDIR(it->need->mode))
+		return h->executable ? FSMAP_DENIED_READ : FSMAP_DENIED_SEARCH;
+	if (fsmap_is_written(it->need) && !h->writable)
+		return FSMAP_DENIED_WRITE;
+	return h->readable ? FSMAP_DENIED_EXECUTE : FSMAP_DENIED_READ;
+}
+
+static int kind_of(const struct fsmap_item *it)
+{
+	if (!it->fact)
+		return 0;
+	switch (it->cause) {
+	case FSMAP_DENIED:
+		return denial_of(it);
+	case FSMAP_CHANGED:
+		if ((it->need->mode & S_IFMT) != (it->fact->mode & S_IFMT))
+			return FSMAP_CHANGED_TYPE;
+		if (fsmap_is_written(it->need))
+			return FSMAP_CHANGED_OUTPUT;
+		return it->need->has_build_id ? FSMAP_CHANGED_BUILD : FSMAP_CHANGED_INPUT;
+	default:
+		return 0;
+	}
+}
+
+static void set_key(struct fsmap_item *it)
 {
 	const char *slash = strrchr(it->need->path, '/');
-	size_t n = slash && slash != it->need->path ? (size_t)(slash - it->need->path) : 1;
 
-	it->own_key = strndup(it->need->path, n);
-	return it->own_key;
-}
-
-static const char *key_of(struct fsmap_item *it)
-{
+	if (!it->fact) {
+		it->key = ""; /* all of them are one group */
+		it->key_len = 0;
+		return;
+	}
 	switch (it->cause) {
 	case FSMAP_MOUNT:
-		return it->need->mount_point;
+		it->key = it->need->mount_point;
+		it->key_len = strlen(it->key);
+		break;
 	case FSMAP_DIR:
 	case FSMAP_CWD:
-		return it->fact->parent ? it->fact->parent : it->fact->parent_missing;
-	case FSMAP_UNSEEN:
-		return "";
+		it->key = it->fact->parent ? it->fact->parent : it->fact->parent_missing;
+		it->key_len = strlen(it->key);
+		break;
 	default:
-		return dir_key(it);
+		it->key = it->need->path;
+		it->key_len = slash && slash != it->key ? (size_t)(slash - it->key) : 1;
 	}
+}
+
+static int compare_keys(const struct fsmap_item *x, const struct fsmap_item *y)
+{
+	size_t n = x->key_len < y->key_len ? x->key_len : y->key_len;
+	int r = (x->kind > y->kind) - (x->kind < y->kind);
+
+	r = r ? r : memcmp(x->key, y->key, n);
+	return r ? r : (x->key_len > y->key_len) - (x->key_len < y->key_len);
 }
 
 static int compare_items(const void *a, const void *b)
 {
 	const struct fsmap_item *x = a, *y = b;
-	int r = strcmp(x->key, y->key);
+	int r = compare_keys(x, y);
 
 	return r ? r : strcmp(x->need->path, y->need->path);
-}
-
-/*
- * A missing working directory is a cause of its own only while nothing else is missing below it;
- * otherwise all that goes by the directory, first pass, so that both rules agree.
- */
-static bool belongs(const struct rule_input *in, const struct fsmap_item *it,
-		    enum fsmap_cause wanted)
-{
-	bool alone = true;
-
-	if (it->cause != FSMAP_CWD && it->cause != FSMAP_DIR)
-		return it->cause == wanted;
-	if (wanted != FSMAP_CWD && wanted != FSMAP_DIR)
-		return false;
-	if (it->fact->parent || !has_role(it->need, CKPT_PATH_ROLE__CKPT_PATH_CWD))
-		alone = false;
-	for (size_t i = 0; alone && i < in->needs->n_paths; i++) {
-		const CkptNeedPath *other = in->needs->paths[i];
-
-		if (other != it->need && !other->carried &&
-		    fsmap_below(other->path, it->fact->parent_missing))
-			alone = false;
-	}
-	return wanted == (alone ? FSMAP_CWD : FSMAP_DIR);
-}
-
-int fsmap_collect(const struct rule_input *in, enum fsmap_cause cause, struct fsmap_items *ret)
-{
-	struct fsmap_items items = { calloc(in->needs->n_paths + 1, sizeof(*items.item)), 0 };
-
-	if (!items.item)
-		return -ENOMEM;
-	for (size_t i = 0; i < in->needs->n_paths; i++) {
-		struct fsmap_item *it = &items.item[items.n];
-
-		*it = (struct fsmap_item){ .need = in->needs->paths[i], .fact = fact_of(in, i) };
-		it->cause = cause_of(in, it->need, it->fact);
-		if (!belongs(in, it, cause))
-			continue;
-		items.n++;
-		it->key = key_of(it);
-		if (!it->key) {
-			fsmap_items_done(&items);
-			return -ENOMEM;
-		}
-	}
-	qsort(items.item, items.n, sizeof(*items.item), compare_items);
-	*ret = items;
-	return 0;
-}
-
-void fsmap_items_done(struct fsmap_items *items)
-{
-	for (size_t i = 0; i < items->n; i++)
-		free(items->item[i].own_key);
-	free(items->item);
-	items->item = NULL;
-	items->n = 0;
 }
 
 size_t fsmap_group_end(const struct fsmap_items *items, size_t from)
 {
 	size_t to = from + 1;
 
-	while (to < items->n && !strcmp(items->item[to].key, items->item[from].key))
+	while (to < items->n && compare_keys(&items->item[from], &items->item[to]) == 0)
 		to++;
 	return to;
 }
 
+/* The length of the first depth components of a key: "/a/b" for 2. */
+static size_t cut(const struct fsmap_item *it, size_t depth)
+{
+	if (!depth)
+		return 1;
+	for (size_t i = 1; i < it->key_len; i++)
+		if (it->key[i] == '/' && --depth == 0)
+			return i;
+	return it->key_len;
+}
+
+static size_t depth_of(const struct fsmap_item *it)
+{
+	size_t n = it->key_len > 1;
+
+	for (size_t i = 1; i < it->key_len; i++)
+		n += it->key[i] == '/';
+	return n;
+}
+
+/* How many groups there would be if keys were cut to this depth; as many as matter. */
+static size_t count_groups(const struct fsmap_items *items, size_t depth)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < items->n && n <= GROUPS_MAX; i++) {
+		const struct fsmap_item *x = &items->item[i], *last = i ? x - 1 : NULL;
+		size_t len = cut(x, depth);
+
+		n += !last || last->kind != x->kind || cut(last, depth) != len ||
+		     memcmp(last->key, x->key, len) != 0;
+	}
+	return n;
+}
+
+/* Changes in a thousand directories are told by what is above them. */
+static void coarsen(struct fsmap_items *items)
+{
+	size_t depth = 0;
+
+	for (size_t i = 0; i < items->n; i++)
+		if (depth_of(&items->item[i]) > depth)
+			depth = depth_of(&items->item[i]);
+	if (count_groups(items, depth) <= GROUPS_MAX)
+		return;
+	do {
+		depth--;
+	} while (depth && count_groups(items, depth) > GROUPS_MAX);
+	for (size_t i = 0; i < items->n; i++)
+		items->item[i].key_len = cut(&items->item[i], depth);
+	qsort(items->item, items->n, sizeof(*items->item), compare_items);
+}
+
+/* Of missing directories: those groups that are of the wanted cause. A working directory is one of
+ * its own while nothing else is missing with it. */
+static void split_dirs(struct fsmap_items *items, enum fsmap_cause wanted)
+{
+	size_t n = 0, to;
+
+	for (size_t from = 0; from < items->n; from = to) {
+		const struct fsmap_item *first = &items->item[from];
+		bool cwd;
+
+		to = fsmap_group_end(items, from);
+		cwd = to - from == 1 && !first->fact->parent &&
+		      fsmap_has_role(first->need, CKPT_PATH_ROLE__CKPT_PATH_CWD);
+		if (cwd != (wanted == FSMAP_CWD))
+			continue;
+		memmove(&items->item[n], first, (to - from) * sizeof(*first));
+		n += to - from;
+	}
+	items->n = n;
+}
+
+static bool is_dir_cause(enum fsmap_cause c)
+{
+	return c == FSMAP_DIR || c == FSMAP_CWD;
+}
+
+int fsmap_collect(const struct rule_input *in, enum fsmap_cause cause, struct fsmap_items *ret)
+{
+	CK_AUTO(facts_index) struct facts_index index = { .facts = in->target };
+	CK_AUTO(fsmap_items) struct fsmap_items items = { 0 };
+	size_t room = 0;
+
+	for (size_t i = 0; i < in->needs->n_paths; i++) {
+		struct fsmap_item it = { .need = in->needs->paths[i] }, *grown;
+
+		if (fact_of(&index, i, it.need->path, &it.fact) < 0)
+			return -ENOMEM;
+		it.cause = cause_of(in, it.need, it.fact);
+		if (is_dir_cause(cause) ? !is_dir_cause(it.cause) : it.cause != cause)
+			continue;
+		it.kind = kind_of(&it);
+		set_key(&it);
+		if (items.n == room) {
+			room = room ? 2 * room : 16;
+			grown = reallocarray(items.item, room, sizeof(*grown));
+			if (!grown)
+				return -ENOMEM;
+			items.item = grown;
+		}
+		items.item[items.n++] = it;
+	}
+	if (items.n)
+		qsort(items.item, items.n, sizeof(*items.item), compare_items);
+	if (is_dir_cause(cause))
+		split_dirs(&items, cause);
+	if (cause != FSMAP_MOUNT && cause != FSMAP_UNSEEN && items.n)
+		coarsen(&items);
+	*ret = items;
+	items = (struct fsmap_items){ 0 };
+	return 0;
+}
+
+void fsmap_items_done(struct fsmap_items *items)
+{
+	free(items->item);
+	items->item = NULL;
+	items->n = 0;
+}
+
+char *fsmap_key(const struct fsmap_item *it)
+{
+	return strndup(it->key, it->key_len);
+}
+
+bool fsmap_is_coarse(const struct fsmap_item *it)
+{
+	const char *slash = strrchr(it->need->path, '/');
+
+	return slash && (size_t)(slash - it->need->path) > (it->key_len > 1 ? it->key_len : 0);
+}
+
 void fsmap_list(struct ck_strbuf *b, const struct fsmap_items *items, size_t from, size_t to)
 {
-	size_t key = strlen(items->item[from].key);
+	const struct fsmap_item *first = &items->item[from];
 
 	for (size_t i = from; i < to && i < from + LIST_MAX; i++) {
 		const char *name = items->item[i].need->path;
 
-		if (key > 1 && fsmap_below(name, items->item[from].key) && name[key])
-			name += key + (name[key] == '/');
+		if (first->key_len > 1 && !strncmp(name, first->key, first->key_len) &&
+		    name[first->key_len] == '/')
+			name += first->key_len + 1;
 		ck_strbuf_addf(b, "%s%s", i > from ? ", " : "", name);
 	}
 	if (to - from > LIST_MAX)

@@ -23,16 +23,34 @@ enum fsmap_cause {
 	FSMAP_DOUBT,    /* there, but whether it is the same can't be told */
 };
 
+/* Of one cause, what has different remedies. */
+enum fsmap_denial {
+	FSMAP_DENIED_REACH,
+	FSMAP_DENIED_SEARCH,
+	FSMAP_DENIED_WRITE,
+	FSMAP_DENIED_READ,
+	FSMAP_DENIED_EXECUTE,
+};
+enum fsmap_change {
+	FSMAP_CHANGED_TYPE,
+	FSMAP_CHANGED_BUILD,  /* of a program or library */
+	FSMAP_CHANGED_INPUT,  /* that is only read */
+	FSMAP_CHANGED_OUTPUT, /* that the job writes */
+};
+
 struct fsmap_item {
-	const char *key; /* what it is folded by */
-	char *own_key;   /* key, if it had to be made */
 	const CkptNeedPath *need;
 	const CkptPathFact *fact; /* NULL if unseen */
 	enum fsmap_cause cause;
+	int kind; /* enum fsmap_denial, enum fsmap_change, or 0 */
+	/* What it is folded by, with the kind: a mount, a missing directory, the directory that it
+	 * is in, or one above that. Not terminated. */
+	const char *key;
+	size_t key_len;
 };
 
 struct fsmap_items {
-	struct fsmap_item *item; /* by key, then by path */
+	struct fsmap_item *item; /* by kind, key, path */
 	size_t n;
 };
 
@@ -44,7 +62,11 @@ static inline void ck_auto_fsmap_items(struct fsmap_items *items)
 	fsmap_items_done(items);
 }
 
-/* Items [from, result) share a key. */
+/* The key as a string, which the caller frees; NULL if memory ran out. */
+char *fsmap_key(const struct fsmap_item *it);
+/* The key is not the directory that it is in, but one further up. */
+bool fsmap_is_coarse(const struct fsmap_item *it);
+/* Items [from, result) share kind and key. */
 size_t fsmap_group_end(const struct fsmap_items *items, size_t from);
 /* "a, b, c and 37 more": the names below the key, of items [from, to). */
 void fsmap_list(struct ck_strbuf *b, const struct fsmap_items *items, size_t from, size_t to);
@@ -58,6 +80,7 @@ enum fsmap_same {
 	FSMAP_DIFFERENT,
 };
 enum fsmap_same fsmap_compare_bytes(const CkptNeedPath *need, const CkptPathFact *f);
+bool fsmap_has_role(const CkptNeedPath *need, CkptPathRole role);
 /* Writable by the job through a descriptor or a shared mapping? Its contents are then its own. */
 bool fsmap_is_written(const CkptNeedPath *need);
 

@@ -22,14 +22,16 @@ CK_DEFINE_AUTO(xxh, XXH64_state_t *, XXH64_freeState);
 int fsmap_hash(int fd, uint64_t limit, uint64_t *ret, struct ck_err *err)
 {
 	CK_AUTO(xxh) XXH64_state_t *state = XXH64_createState();
-	CK_AUTO(free) void *buf = malloc(HASH_CHUNK);
+	/* Most files are small, and big buffers are dear: the kernel clears them. */
+	size_t chunk = limit < HASH_CHUNK ? (size_t)limit : HASH_CHUNK;
+	CK_AUTO(free) void *buf = malloc(chunk ? chunk : 1);
 	uint64_t off = 0;
 
 	if (!state || !buf)
 		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot hash a file");
 	XXH64_reset(state, 0);
 	while (off < limit) {
-		size_t want = limit - off < HASH_CHUNK ? (size_t)(limit - off) : HASH_CHUNK;
+		size_t want = limit - off < chunk ? (size_t)(limit - off) : chunk;
 		ssize_t n = ck_pread_full(fd, buf, want, (off_t)off);
 
 		if (n < 0)

@@ -61,28 +61,38 @@ static bool same_by_time(const CkptNeedPath *need, const struct stat *st)
 	       st->st_size > ALWAYS_HASH;
 }
 
-/* What of a readable regular file is comparable with what the image knows of it. */
-static int compare_contents(int fd, const CkptNeedPath *need, CkptPathFact *f)
+static int read_build_id(int fd, CkptPathFact *f)
 {
-	struct fsmap_identity id;
+	uint8_t id[CK_BUILD_ID_MAX];
+	int n = ck_elf_build_id_fd(fd, id);
 
-	if (fsmap_identify(fd, FSMAP_BUILD_ID, &id, NULL) < 0)
+	if (n <= 0)
 		return 0;
-	if (id.build_id_len) {
-		f->build_id.data = malloc(id.build_id_len);
-		if (!f->build_id.data)
-			return -ENOMEM;
-		memcpy(f->build_id.data, id.build_id, id.build_id_len);
-		f->build_id.len = id.build_id_len;
-		f->has_build_id = true;
-	}
+	f->build_id.data = malloc((size_t)n);
+	if (!f->build_id.data)
+		return -ENOMEM;
+	memcpy(f->build_id.data, id, (size_t)n);
+	f->build_id.len = (size_t)n;
+	f->has_build_id = true;
+	return 0;
+}
+
+/* What of a readable regular file is comparable with what the image knows of it: there may be a
+ * hundred thousand, and every call counts. */
+static int compare_contents(int fd, const CkptNeedPath *need, const struct stat *st,
+			    CkptPathFact *f)
+{
+	uint64_t size = (uint64_t)st->st_size;
+
+	if (need->has_build_id && read_build_id(fd, f) < 0)
+		return -ENOMEM;
 	/* What is shorter has lost something: no hash says more. */
-	if (need->has_size && need->size > (uint64_t)id.st.st_size)
+	if (need->has_size && need->size > size)
 		return 0;
-	if ((need->has_build_id && !fsmap_is_written(need)) || same_by_time(need, &id.st))
+	if ((need->has_build_id && !fsmap_is_written(need)) || same_by_time(need, st))
 		return 0;
-	if (need->has_hash && (!need->has_size || need->size == (uint64_t)id.st.st_size))
-		f->has_hash = fsmap_hash(fd, UINT64_MAX, &f->hash, NULL) == 0;
+	if (need->has_hash && (!need->has_size || need->size == size))
+		f->has_hash = fsmap_hash(fd, size, &f->hash, NULL) == 0;
 	else if (need->has_hash)
 		f->has_prefix_hash = fsmap_hash(fd, need->size, &f->prefix_hash, NULL) == 0;
 	else if (need->has_sample && need->has_size)
@@ -92,13 +102,12 @@ static int compare_contents(int fd, const CkptNeedPath *need, CkptPathFact *f)
 	return 0;
 }
 
-static bool may(const char *path, int mode)
+/* faccessat() is faccessat2(2), which old seccomp profiles of containers answer with EPERM:
+ * access(2) says the same unless we have borrowed another user's rights. */
+static bool may(const char *path, int mode, bool borrowed)
 {
-	/* faccessat() is faccessat2(2), which old seccomp profiles of containers answer with EPERM.
-	 */
-	if (geteuid() == getuid() && getegid() == getgid())
-		return access(path, mode) == 0;
-	return faccessat(AT_FDCWD, path, mode, AT_EACCESS) == 0;
+	return borrowed ? faccessat(AT_FDCWD, path, mode, AT_EACCESS) == 0
+			: access(path, mode) == 0;
 }
 
 static void fill_stat(const struct stat *st, CkptPathFact *f)
@@ -126,8 +135,20 @@ static bool callers(const CkptNeedPath *need, const struct stat *st)
 	       own.st_ino == st->st_ino && (uint32_t)(flags & O_ACCMODE) == need->access;
 }
 
+/* What is not needed is not asked; a regular file is opened to know whether it can be read. */
+static void ask(const CkptNeedPath *need, const struct stat *st, bool borrowed, CkptPathFact *f)
+{
+	f->has_readable = true;
+	f->readable = S_ISREG(st->st_mode) || may(need->path, R_OK, borrowed);
+	f->has_writable = fsmap_is_written(need);
+	f->writable = f->has_writable && may(need->path, W_OK, borrowed);
+	f->has_executable =
+		S_ISDIR(st->st_mode) || fsmap_has_role(need, CKPT_PATH_ROLE__CKPT_PATH_EXE);
+	f->executable = f->has_executable && may(need->path, X_OK, borrowed);
+}
+
 /* Opening a FIFO or a device may do something; of those only the permission is asked. */
-static int look_at(const CkptNeedPath *need, CkptPathFact *f)
+static int look_at(const CkptNeedPath *need, bool borrowed, CkptPathFact *f)
 {
 	CK_AUTO(fd) int fd = -EBADF;
 	struct stat st;
@@ -140,10 +161,7 @@ static int look_at(const CkptNeedPath *need, CkptPathFact *f)
 		return errno == ENOENT || errno == ENOTDIR ? find_missing(need->path, f) : 0;
 	}
 	fill_stat(&st, f);
-	f->has_readable = f->has_writable = f->has_executable = true;
-	f->readable = may(need->path, R_OK);
-	f->writable = may(need->path, W_OK);
-	f->executable = may(need->path, X_OK);
+	ask(need, &st, borrowed, f);
 	f->has_callers = f->callers = callers(need, &st);
 	if (!S_ISREG(st.st_mode))
 		return 0;
@@ -154,18 +172,20 @@ static int look_at(const CkptNeedPath *need, CkptPathFact *f)
 		f->error = errno;
 		return 0;
 	}
-	return compare_contents(fd, need, f);
+	return compare_contents(fd, need, &st, f);
 }
 
 int fsmap_look(const CkptNeeds *needs, CkptFacts *facts)
 {
+	bool borrowed = geteuid() != getuid() || getegid() != getgid();
+
 	for (size_t i = 0; i < needs->n_paths; i++) {
 		CkptPathFact *f = CK_PB_NEW(CkptPathFact, ckpt_path_fact);
 		int r = f ? 0 : -ENOMEM;
 
 		if (r == 0) {
 			f->path = strdup(needs->paths[i]->path);
-			r = f->path ? look_at(needs->paths[i], f) : -ENOMEM;
+			r = f->path ? look_at(needs->paths[i], borrowed, f) : -ENOMEM;
 		}
 		if (r == 0)
 			r = ck_pb_append(&facts->paths, &facts->n_paths, f);

@@ -195,6 +195,22 @@ static int map_field(const struct fsmap_maps *maps, char **field)
 	return r;
 }
 
+static int compare_dirs(const void *a, const void *b)
+{
+	return strcmp((*(CkptNeedDir *const *)a)->path, (*(CkptNeedDir *const *)b)->path);
+}
+
+static int map_dirs(const struct fsmap_maps *maps, CkptNeeds *needs)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < needs->n_dirs && r >= 0; i++)
+		r = map_field(maps, &needs->dirs[i]->path);
+	if (needs->n_dirs)
+		qsort(needs->dirs, needs->n_dirs, sizeof(*needs->dirs), compare_dirs);
+	return r < 0 ? r : 0;
+}
+
 int fsmap_map_needs(const struct fsmap_maps *maps, CkptNeeds *needs)
 {
 	for (size_t i = 0; i < needs->n_paths; i++) {
@@ -215,5 +231,5 @@ int fsmap_map_needs(const struct fsmap_maps *maps, CkptNeeds *needs)
 			p->mount_point = p->fstype = NULL;
 		}
 	}
-	return 0;
+	return map_dirs(maps, needs);
 }

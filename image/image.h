@@ -52,7 +52,7 @@ enum image_kind {
 	IMAGE_CKPT_FACTS,
 	IMAGE_CKPT_NEEDS,
 	IMAGE_CKPT_FILES, /* files that have names, and travel all the same */
-	IMAGE_CKPT_SUMS, /* page checksums, written after the job was let go */
+	IMAGE_CKPT_SUMS,  /* page checksums, written after the job was let go */
 	IMAGE_CKPT_MANIFEST,
 	IMAGE_N_KINDS,
 };

@@ -150,6 +150,14 @@ static const struct {
 	{ "proc.pid.taken", "priv.restore" },
 };
 
+static bool is_cause(const char *rule)
+{
+	for (size_t k = 0; k < CK_ARRAY_SIZE(follows); k++)
+		if (!strcmp(follows[k].cause, rule))
+			return true;
+	return false;
+}
+
 static bool refuses(const struct findings *f, const char *rule)
 {
 	for (size_t i = 0; i < f->n; i++)
@@ -198,7 +206,7 @@ static void take(const struct findings *f, size_t i, struct finding *to, size_t 
 	const struct finding *x = &f->f[i];
 
 	to[(*n)++] = *x;
-	if (x->status != FINDING_REFUSE || last_of(f, x->rule) != x)
+	if (x->status != FINDING_REFUSE || !is_cause(x->rule) || last_of(f, x->rule) != x)
 		return;
 	for (size_t k = 0; k < f->n; k++)
 		if (f->f[k].cause && !strcmp(f->f[k].cause, x->rule))

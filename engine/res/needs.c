@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/auto.h"
+#include "base/pb.h"
 #include "engine/res/res.h"
 #include "fsmap/fsmap.h"
 
@@ -253,12 +254,105 @@ static int finish_need(struct engine_dump *d, struct res_need *n, struct ck_err 
 	return set_identity(d, n->p, n->f, err);
 }
 
+/* ---- directories ---- */
+
+/* A path that may stand for a directory: its first len bytes. */
+struct dir_name {
+	const char *path;
+	size_t len;
+	const struct res_file *f;
+};
+
+static int compare_dirs(const void *a, const void *b)
+{
+	const struct dir_name *x = a, *y = b;
+	int r = memcmp(x->path, y->path, x->len < y->len ? x->len : y->len);
+
+	return r ? r : (x->len > y->len) - (x->len < y->len);
+}
+
+static size_t count_slashes(const char *s)
+{
+	size_t n = 0;
+
+	for (; *s; s++)
+		n += *s == '/';
+	return n;
+}
+
+/* All directories above the needed paths, and those that are needed themselves; some twice. */
+static size_t list_dirs(const struct res_dump *res, struct dir_name *out)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < res->n_needs; i++) {
+		const CkptNeedPath *p = res->needs[i].p;
+		const char *slash = p->path;
+
+		if (p->carried || p->path[0] != '/')
+			continue;
+		while ((slash = strchr(slash + 1, '/')))
+			out[n++] = (struct dir_name){ p->path, (size_t)(slash - p->path),
+						      res->needs[i].f };
+		if (S_ISDIR(p->mode) && p->path[1])
+			out[n++] = (struct dir_name){ p->path, strlen(p->path), res->needs[i].f };
+	}
+	return n;
+}
+
+/* One that can't be looked at, or that has just gone, is left out. */
+static int need_dir(struct engine_dump *d, const struct dir_name *name)
+{
+	CK_AUTO(free) char *path = strndup(name->path, name->len);
+	CkptNeedDir *dir;
+	struct stat st;
+
+	if (!path)
+		return -ENOMEM;
+	if (res_name_stat(name->f->task, path, &st) < 0 || !S_ISDIR(st.st_mode))
+		return 0;
+	dir = CK_PB_NEW(CkptNeedDir, ckpt_need_dir);
+	if (!dir)
+		return -ENOMEM;
+	dir->path = ck_take_ptr(&path);
+	dir->mode = st.st_mode;
+	dir->has_uid = dir->has_gid = true;
+	dir->uid = st.st_uid;
+	dir->gid = st.st_gid;
+	if (ck_pb_append(&d->needs.dirs, &d->needs.n_dirs, dir) < 0) {
+		ckpt_need_dir__free_unpacked(dir, NULL);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+static int need_dirs(struct engine_dump *d, struct ck_err *err)
+{
+	CK_AUTO(free) struct dir_name *names = NULL;
+	size_t room = 1, n;
+
+	for (size_t i = 0; i < d->res->n_needs; i++)
+		room += count_slashes(d->res->needs[i].p->path);
+	names = reallocarray(NULL, room, sizeof(*names));
+	if (!names)
+		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot list directories");
+	n = list_dirs(d->res, names);
+	qsort(names, n, sizeof(*names), compare_dirs);
+	for (size_t i = 0; i < n; i++)
+		if ((i == 0 || compare_dirs(&names[i - 1], &names[i]) != 0) &&
+		    need_dir(d, &names[i]) < 0)
+			return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot remember a directory");
+	return 0;
+}
+
 int res_needs_finish(struct engine_dump *d, struct ck_err *err)
 {
 	struct res_dump *res = d->res;
 	CkptNeedPath **grown;
-	int r = 0;
+	int r = need_dirs(d, err);
 
+	if (r < 0)
+		return r;
 	/* Where files are mounted is for the reader only. */
 	if (d->n_tasks)
 		(void)proc_read_mountinfo(d->tasks[0]->dirfd, &res->mounts, NULL);

@@ -13,6 +13,8 @@ setup_file() {
 	: >"$SEEN"
 	mkdir -m 777 "$DIR/u"
 	as mkdir -m 750 "$DIR/u/job" "$DIR/u/job/in" "$DIR/u/job/out" "$DIR/u/job/cwd" "$DIR/u/job/open"
+	as mkdir -m 711 "$DIR/u/job/open/a"
+	as mkdir -m 1770 "$DIR/u/job/open/a/b c"
 	ln -s u/job "$JOB"
 	as sh -c 'head -c 5000 /dev/urandom >"$DIR/u/job/in/data"
 		head -c 20000000 /dev/zero >"$DIR/u/job/in/large"
@@ -67,7 +69,7 @@ start() {
 			[ "$n" -le 2 ] || eval "exec $n>&-"
 		done
 		cd "$JOB/cwd"
-		exec 4<"$JOB/in/data" 5<>"$JOB/out/fifo" 6>>"$JOB/out/append" 7<"$JOB/open" 8<"$JOB/in/large" 9>"$JOB/out/result" 3<>"$JOB/out/large"
+		exec 4<"$JOB/in/data" 5<>"$JOB/out/fifo" 6>>"$JOB/out/append" 7<"$JOB/open/a/b c" 8<"$JOB/in/large" 9>"$JOB/out/result" 3<>"$JOB/out/large"
 		printf %s "so far: 1" >&9
 		exec setsid sleep 1000' </dev/null >>"$JOB/out/log" 2>/dev/null &
 	PID=$!
@@ -610,12 +612,13 @@ for x in f["kernel"]["features"]:
 }
 
 @test "fs.dir.missing, fs.cwd, fs.file.missing: bring them back" {
-	rmdir "$JOB/open" "$JOB/cwd"
+	rm -r "$JOB/open" "$JOB/cwd"
 	rm "$JOB/out/fifo" "$JOB/in/data"
 	check --all
 	[ "$status" -eq 20 ]
 	fires REFUSED fs.dir.missing
 	as sh -c "$REMEDY"
+	[ "$(stat -c %a "$JOB/open" "$JOB/open/a" "$JOB/open/a/b c" | xargs)" = "750 711 1770" ]
 	fires REFUSED fs.cwd
 	as sh -c "$REMEDY"
 	fires REFUSED fs.file.missing

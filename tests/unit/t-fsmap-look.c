@@ -172,6 +172,7 @@ END_TEST
 
 START_TEST(permissions)
 {
+	CkptPathRole exe = CKPT_PATH_ROLE__CKPT_PATH_EXE;
 	CK_AUTO(free) char *path = in_dir("file");
 	CkptNeedPath need = CKPT_NEED_PATH__INIT;
 	CkptFacts *f;
@@ -184,11 +185,15 @@ START_TEST(permissions)
 		ck_assert_int_eq(seteuid(65534), 0);
 	}
 	ck_assert_int_eq(chmod(path, 0200), 0);
+	need.has_access = true;
+	need.access = O_RDWR;
 	f = look(&need, path);
 	ck_assert(!f->paths[0]->readable && f->paths[0]->writable);
 	ck_assert_int_eq(f->paths[0]->error, EACCES);
 	drop(f);
 	ck_assert_int_eq(chmod(path, 0500), 0);
+	need.n_roles = 1;
+	need.roles = &exe;
 	f = look(&need, path);
 	ck_assert(f->paths[0]->readable && !f->paths[0]->writable && f->paths[0]->executable);
 	drop(f);
