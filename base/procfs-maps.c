@@ -110,7 +110,7 @@ static int parse_map_key(struct ck_text line, struct proc_map *m)
 	return 0;
 }
 
-static int parse_map_line(struct ck_text *line, struct proc_maps *maps)
+int proc_parse_map_line(struct ck_text *line, struct proc_maps *maps)
 {
 	struct proc_map *last = maps->n ? &maps->m[maps->n - 1] : NULL;
 	struct proc_map m = { .protection_key = -1 };
@@ -138,7 +138,7 @@ int proc_parse_maps(const char *text, size_t len, struct proc_maps *ret)
 
 	memset(ret, 0, sizeof(*ret));
 	while ((r = ck_text_line(&t, &line)) > 0) {
-		r = parse_map_line(&line, ret);
+		r = proc_parse_map_line(&line, ret);
 		if (r < 0)
 			break;
 	}

@@ -57,6 +57,15 @@ enum ck_unescape {
 };
 char *ck_text_dup(const struct ck_text *t, enum ck_unescape how);
 
+/* A line of maps or smaps, onto what the lines before it made: 0, -EINVAL, -ENOMEM. */
+struct proc_maps;
+int proc_parse_map_line(struct ck_text *line, struct proc_maps *maps);
+
+/* name, of a task, could not be read or parsed: sets err, returns r or what it comes to. */
+struct ck_err;
+int proc_fail_read(struct ck_err *err, int r, const char *name);
+int proc_fail_parse(struct ck_err *err, int r, const char *name);
+
 /* Makes room for element n of an array of elements of the given size; false without memory. */
 bool ck_text_grow(void *array, size_t n, size_t size);
 

@@ -51,7 +51,7 @@ int proc_open_tid(pid_t pid, pid_t tid)
 	return open_dir(path);
 }
 
-static int fail_read(struct ck_err *err, int r, const char *name)
+int proc_fail_read(struct ck_err *err, int r, const char *name)
 {
 	if (r == -ENOENT || r == -ESRCH)
 		return ck_fail(err, CK_ERR_GONE, -ESRCH, "task went away while reading %s", name);
@@ -60,7 +60,7 @@ static int fail_read(struct ck_err *err, int r, const char *name)
 	return ck_fail(err, CK_ERR_SYS, r, "cannot read %s", name);
 }
 
-static int fail_parse(struct ck_err *err, int r, const char *name)
+int proc_fail_parse(struct ck_err *err, int r, const char *name)
 {
 	if (r == -EINVAL)
 		return ck_fail(err, CK_ERR_HOST, r, "cannot make sense of %s", name);
@@ -74,11 +74,11 @@ static int fail_parse(struct ck_err *err, int r, const char *name)
 		size_t len_ = 0;                                           \
 		int r_ = ck_read_file_at(dirfd, name, max, &text_, &len_); \
 		if (r_ < 0) {                                              \
-			r_ = fail_read(err, r_, name);                     \
+			r_ = proc_fail_read(err, r_, name);                \
 		} else {                                                   \
 			r_ = fn(text_, len_, ret);                         \
 			if (r_ < 0)                                        \
-				r_ = fail_parse(err, r_, name);            \
+				r_ = proc_fail_parse(err, r_, name);       \
 		}                                                          \
 		r_;                                                        \
 	})
@@ -91,11 +91,6 @@ int proc_read_stat(int dirfd, struct proc_stat *ret, struct ck_err *err)
 int proc_read_status(int dirfd, struct proc_status *ret, struct ck_err *err)
 {
 	return READ_AND_PARSE(dirfd, "status", TEXT_MAX, proc_parse_status, ret, err);
-}
-
-int proc_read_smaps(int dirfd, struct proc_maps *ret, struct ck_err *err)
-{
-	return READ_AND_PARSE(dirfd, "smaps", MAPS_MAX, proc_parse_maps, ret, err);
 }
 
 int proc_read_maps(int dirfd, struct proc_maps *ret, struct ck_err *err)
@@ -116,14 +111,14 @@ int proc_read_own_maps(struct proc_maps *ret, struct ck_err *err)
 	int r;
 
 	if (!text)
-		return fail_parse(err, -ENOMEM, "our own maps");
+		return proc_fail_parse(err, -ENOMEM, "our own maps");
 	n = fd < 0 ? -errno : ck_read_full(fd, text, OWN_MAPS_MAX);
 	if (n < 0)
-		return fail_read(err, (int)n, "our own maps");
+		return proc_fail_read(err, (int)n, "our own maps");
 	if (n == OWN_MAPS_MAX)
-		return fail_read(err, -EFBIG, "our own maps");
+		return proc_fail_read(err, -EFBIG, "our own maps");
 	r = proc_parse_maps(text, (size_t)n, ret);
-	return r < 0 ? fail_parse(err, r, "our own maps") : 0;
+	return r < 0 ? proc_fail_parse(err, r, "our own maps") : 0;
 }
 
 /* A file of one record, which one read gives whole if there is room (Linux
@@ -146,11 +141,11 @@ int proc_read_fdinfo(int dirfd, int fd, struct proc_fdinfo *ret, struct ck_err *
 	snprintf(name, sizeof(name), "fdinfo/%d", fd);
 	n = read_record(dirfd, name, text, sizeof(text));
 	if (n < 0)
-		return fail_read(err, (int)n, name);
+		return proc_fail_read(err, (int)n, name);
 	if (n == sizeof(text))
 		return READ_AND_PARSE(dirfd, name, TEXT_MAX, proc_parse_fdinfo, ret, err);
 	r = proc_parse_fdinfo(text, (size_t)n, ret);
-	return r < 0 ? fail_parse(err, r, name) : 0;
+	return r < 0 ? proc_fail_parse(err, r, name) : 0;
 }
 
 int proc_read_mountinfo(int dirfd, struct proc_mounts *ret, struct ck_err *err)
@@ -175,7 +170,7 @@ int proc_read_comm(int dirfd, char comm[static 16], struct ck_err *err)
 	int r = ck_read_file_at(dirfd, "comm", TEXT_MAX, &text, &len);
 
 	if (r < 0)
-		return fail_read(err, r, "comm");
+		return proc_fail_read(err, r, "comm");
 	/* A comm may itself end in a newline: only the kernel's own is taken off. */
 	if (len > 0 && text[len - 1] == '\n')
 		len--;
@@ -231,9 +226,9 @@ int proc_read_children(int dirfd, pid_t tid, pid_t **ret, size_t *ret_n, struct 
 		return ck_err_hint(err, r, "it needs CONFIG_PROC_CHILDREN");
 	}
 	if (r < 0)
-		return fail_read(err, r, name);
+		return proc_fail_read(err, r, name);
 	r = parse_numbers(text, len, ret, ret_n);
-	return r < 0 ? fail_parse(err, r, name) : 0;
+	return r < 0 ? proc_fail_parse(err, r, name) : 0;
 }
 
 /* The names of a directory that are numbers, ascending. */
@@ -247,10 +242,10 @@ static int read_number_dir(int dirfd, const char *name, int **ret, size_t *ret_n
 	size_t n = 0;
 
 	if (fd < 0)
-		return fail_read(err, -errno, name);
+		return proc_fail_read(err, -errno, name);
 	dir = fdopendir(fd);
 	if (!dir)
-		return fail_read(err, -errno, name);
+		return proc_fail_read(err, -errno, name);
 	ck_take_fd(&fd);
 	for (;;) {
 		struct ck_text t;
@@ -263,13 +258,13 @@ static int read_number_dir(int dirfd, const char *name, int **ret, size_t *ret_n
 		if (e->d_name[0] == '.')
 			continue;
 		if (!ck_text_grow(&v, n, sizeof(*v)))
-			return fail_parse(err, -ENOMEM, name);
+			return proc_fail_parse(err, -ENOMEM, name);
 		if (!ck_text_int(&t, &v[n]) || t.p != t.end || v[n] < 0)
-			return fail_parse(err, -EINVAL, name);
+			return proc_fail_parse(err, -EINVAL, name);
 		n++;
 	}
 	if (errno)
-		return fail_read(err, -errno, name);
+		return proc_fail_read(err, -errno, name);
 	if (n)
 		qsort(v, n, sizeof(*v), compare_int);
 	*ret = ck_take_ptr(&v);

@@ -15,6 +15,7 @@
 
 #include "base/auto.h"
 #include "base/err.h"
+#include "base/fd.h"
 #include "base/procfs.h"
 
 static const char stat_text[] =
@@ -588,6 +589,64 @@ START_TEST(read_gone)
 }
 END_TEST
 
+/* smaps is read in pieces, whose ends fall anywhere. */
+static int read_text(const char *text, size_t len, struct proc_maps *ret)
+{
+	char dir[] = "/tmp/t-procfs-XXXXXX";
+	struct ck_err err = CK_ERR_INIT;
+	int at, fd, r;
+
+	ck_assert_ptr_nonnull(mkdtemp(dir));
+	at = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	fd = openat(at, "smaps", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(ck_write_full(fd, text, len), 0);
+	close(fd);
+	r = proc_read_smaps(at, ret, &err);
+	unlinkat(at, "smaps", 0);
+	close(at);
+	rmdir(dir);
+	return r;
+}
+
+static const size_t piece_sizes[] = { 1000, 131071, 131072, 131073, 262144, 300000, 900000 };
+
+START_TEST(smaps_in_pieces)
+{
+	size_t size = piece_sizes[_i], len = 0;
+	char *text = malloc(size + 8192);
+	struct proc_maps want = { 0 }, got = { 0 };
+
+	for (uint64_t a = 0x10000; len < size; a += 0x2000) {
+		len += (size_t)sprintf(text + len, "%llx-%llx rw-p 0 0:0 0 %*d\n",
+				       (unsigned long long)a, (unsigned long long)a + 4096,
+				       (int)(a / 0x2000 % 4001), 1);
+		len += (size_t)sprintf(text + len, "Rss: %d kB\nVmFlags: rd wr gd \n",
+				       (int)(a % 97));
+	}
+	ck_assert_int_eq(proc_parse_maps(text, len, &want), 0);
+	ck_assert_int_eq(read_text(text, len, &got), 0);
+	ck_assert_uint_eq(got.n, want.n);
+	for (size_t i = 0; i < want.n; i++) {
+		ck_assert_uint_eq(got.m[i].start, want.m[i].start);
+		ck_assert_uint_eq(got.m[i].rss_kib, want.m[i].rss_kib);
+		ck_assert_uint_eq(got.m[i].vmflags, PROC_VM_GROWSDOWN);
+		ck_assert_str_eq(got.m[i].name, want.m[i].name);
+	}
+	proc_maps_done(&got);
+	/* Cut short, or nonsense in the middle, or a line that is too long. */
+	ck_assert_int_eq(read_text(text, len - 1, &got), -EINVAL);
+	memset(text + len / 2, '\n', 100);
+	text[len / 2 + 1] = 'f';
+	ck_assert_int_eq(read_text(text, len, &got), -EINVAL);
+	memset(text, 'A', len);
+	text[len - 1] = '\n';
+	ck_assert_int_eq(read_text(text, len, &got), -EINVAL);
+	proc_maps_done(&want);
+	free(text);
+}
+END_TEST
+
 static Suite *procfs_suite(void)
 {
 	const TTest *const tests[] = {
@@ -606,6 +665,8 @@ static Suite *procfs_suite(void)
 
 	for (size_t i = 0; i < CK_ARRAY_SIZE(tests); i++)
 		tcase_add_test(c, tests[i]);
+	tcase_add_loop_test(c, smaps_in_pieces, 0,
+			    (int)(sizeof(piece_sizes) / sizeof(piece_sizes[0])));
 	suite_add_tcase(s, c);
 	return s;
 }
