@@ -229,9 +229,9 @@ int res_parked_fd(const struct engine_restore *r, uint32_t file_id);
  * likewise. Contents of pipes and carried files are put back. RLIMIT_NOFILE must allow the numbers.
  */
 int res_open(struct engine_restore *r, struct ck_err *err);
-/* Appends, when all processes exist: what only a task can open, cwd, root, umask, descriptors put at
- * their numbers with their close-on-exec flag, all others closed, POSIX locks. No parked descriptor
- * can be named afterwards. */
+/* Appends, when all processes exist: what only a task can open, cwd, root, umask, descriptors put
+ * at their numbers with their close-on-exec flag, all others closed, POSIX locks. No parked
+ * descriptor can be named afterwards. */
 int res_plan(struct engine_restore *r, struct engine_rtask *t, struct ck_err *err);
 /* What a session's leader does right after it became one: takes the terminal that it had. */
 void res_ctty_plan(const struct engine_restore *r, const struct engine_rtask *t);

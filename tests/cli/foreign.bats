@@ -55,6 +55,15 @@ other() { # CODE
 	[ "$status" -eq 0 ]
 }
 
+@test "what Podman itself exported: a container, which ckpt can't restore" {
+	check podman --host "$HOST"
+	[ "$status" -eq 20 ]
+	for what in "task 1, the init of a pid namespace" "a seccomp filter" "namespaces of its own, as a container has"; do
+		[[ "$output" =~ "[image.unsupported]: $what" ]]
+	done
+	[ "$(grep -c "^  REFUSED" <<<"$output")" -eq 3 ]
+}
+
 @test "a CPU that lacks what the source had" {
 	other 'f["cpu"]["features"].remove("movbe")'
 	for name in native static threads epoll deleted musl-cpuinfo python perl pipeline; do
