@@ -212,8 +212,17 @@ static int inject(struct engine_dump *d, struct ck_err *err)
 
 static int ask(struct engine_dump *d, struct ck_err *err)
 {
+	int r = 0;
+
 	stage(d, "ask");
-	return res_look(d, err);
+	for (size_t i = 0; i < d->n_tasks && r == 0; i++) {
+		if (d->tasks[i]->zombie)
+			continue;
+		r = engine_ask_children(d->tasks[i], err);
+		if (r < 0)
+			ck_err_at(err, r, ENGINE_TASK_FMT, ENGINE_TASK_ARG(d->tasks[i]));
+	}
+	return r < 0 ? r : res_look(d, err);
 }
 
 /* What the terminals still hold is asked for between the two; without it the image is whole. */

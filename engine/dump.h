@@ -90,7 +90,11 @@ struct engine_task {
 	pid_t pid, ns_pid, ns_ppid, ns_pgid, ns_sid;
 	struct engine_task *parent; /* NULL for the root */
 	bool zombie;
-	int exit_code;   /* wait status of a zombie */
+	int exit_code;     /* wait status of a zombie */
+	int stop_signo;    /* that stopped the process, as job control does; 0: it runs */
+	uint32_t unwaited; /* enum image_unwaited */
+	struct engine_task **children; /* that live */
+	size_t n_children;
 	int dirfd;       /* /proc/PID; -EBADF for a zombie that went away */
 	bool our_mounts; /* it is in our mount namespace */
 	int memfd;       /* /proc/PID/mem, read and write; -EBADF for a zombie */
@@ -202,6 +206,8 @@ int engine_tags_begin(struct engine_task *t, struct ck_err *err);
 int engine_tags_put(struct engine_task *t, struct ck_err *err);
 int engine_tags_read(struct engine_task *t, struct ck_err *err);
 int engine_tags_end(struct engine_task *t, struct ck_err *err);
+/* Fills unwaited of a task's children, once all tasks have the blob. */
+int engine_ask_children(struct engine_task *t, struct ck_err *err);
 /* Tells fn of the runs of pages that are in memory, in a range of a task's shared anonymous memory:
  * neither holes nor what is swapped out. Runs can be split. */
 int engine_resident(struct engine_task *t, uint64_t start, uint64_t end,

@@ -32,7 +32,7 @@ enum {
 	FREEZE_TRY_MS = 200,        /* for one of them, before the tree is let go and tried again */
 };
 
-enum stop_answer { STOPPED = 0, STOP_GONE = 1, STOP_LATE = 2, STOP_JOB_CONTROL = 3 };
+enum stop_answer { STOPPED = 0, STOP_GONE = 1, STOP_LATE = 2 };
 
 static int64_t now_ms(void)
 {
@@ -60,7 +60,9 @@ static bool is_stop_signal(int sig)
 
 /*
  * Waits until a seized and interrupted thread stops. A signal that is just being delivered is let
- * through: its handler's frame is then part of what we find.
+ * through: its handler's frame is then part of what we find. A stop signal's stop is the process's
+ * state: it is there again as soon as a thread is let go, by us or by our death. Linux
+ * kernel/ptrace.c:__ptrace_unlink()
  */
 static enum stop_answer wait_interrupted(struct engine_thread *th, int64_t deadline)
 {
@@ -80,8 +82,11 @@ static enum stop_answer wait_interrupted(struct engine_thread *th, int64_t deadl
 		if (!WIFSTOPPED(status))
 			return STOP_GONE;
 		th->at_stop = true;
-		if (status >> 16 == PTRACE_EVENT_STOP)
-			return is_stop_signal(WSTOPSIG(status)) ? STOP_JOB_CONTROL : STOPPED;
+		if (status >> 16 == PTRACE_EVENT_STOP) {
+			if (is_stop_signal(WSTOPSIG(status)))
+				th->task->stop_signo = WSTOPSIG(status);
+			return STOPPED;
+		}
 		if (ptrace(PTRACE_CONT, th->tid, 0, WSTOPSIG(status)) < 0)
 			return STOP_GONE;
 		th->at_stop = false;
@@ -220,8 +225,7 @@ static void drop_thread(struct engine_task *t, size_t i)
 }
 
 /* 0, or 1 if the thread ended instead of stopping. */
-static int await_thread(const struct engine_task *t, struct engine_thread *th, int64_t deadline,
-			struct ck_err *err)
+static int await_thread(struct engine_thread *th, int64_t deadline, struct ck_err *err)
 {
 	int r;
 
@@ -231,14 +235,11 @@ static int await_thread(const struct engine_task *t, struct engine_thread *th, i
 	case STOP_GONE:
 		return 1;
 	case STOP_LATE:
-		r = ck_fail(err, CK_ERR_BUSY, -EAGAIN, "thread %d is in an uninterruptible wait",
-			    (int)th->tid);
-		return ck_err_hint(err, r, "wait until its I/O is done and try again");
-	case STOP_JOB_CONTROL:
 		break;
 	}
-	r = ck_fail(err, CK_ERR_REFUSED, -EBUSY, "the task is stopped by a signal");
-	return ck_err_hint(err, r, "let it go on first: kill -CONT %d", (int)t->pid);
+	r = ck_fail(err, CK_ERR_BUSY, -EAGAIN, "thread %d is in an uninterruptible wait",
+		    (int)th->tid);
+	return ck_err_hint(err, r, "wait until its I/O is done and try again");
 }
 
 /* Returns how many stopped, or a negative errno. */
@@ -254,7 +255,7 @@ static int await_threads(struct engine_task *t, struct ck_err *err)
 			i++;
 			continue;
 		}
-		r = await_thread(t, &t->threads[i], deadline, err);
+		r = await_thread(&t->threads[i], deadline, err);
 		if (r < 0)
 			return r;
 		if (r > 0) {
@@ -314,18 +315,22 @@ static bool is_inside(const struct engine_thread *th, const struct range *at, si
  * Lets a stopped thread run for a moment and stops it again; returns as await_thread(). Mostly some
  * microseconds, at times longer: on a busy machine it would be stopped each time before it ran.
  */
-static int let_run(const struct engine_task *t, struct engine_thread *th, int tries,
-		   struct ck_err *err)
+static int let_run(struct engine_thread *th, int tries, struct ck_err *err)
 {
 	struct timespec ts = { .tv_nsec = 10000L << tries % 12 };
+	enum stop_answer already;
 
 	if (ptrace(PTRACE_CONT, th->tid, 0, 0) < 0)
 		return 1;
 	th->at_stop = false;
 	nanosleep(&ts, NULL);
+	/* A process that was stopped when we came stops once more for our interrupt. */
+	already = wait_interrupted(th, now_ms());
+	if (already != STOP_LATE)
+		return already == STOPPED ? 0 : 1;
 	if (ptrace(PTRACE_INTERRUPT, th->tid, 0, 0) < 0)
 		return 1;
-	return await_thread(t, th, now_ms() + FREEZE_TRY_MS, err);
+	return await_thread(th, now_ms() + FREEZE_TRY_MS, err);
 }
 
 /*
@@ -344,7 +349,7 @@ static int leave_strange(struct engine_task *t, struct ck_err *err)
 		int tries = 0;
 
 		for (r = 0; r == 0 && is_inside(&t->threads[i], at, n); tries++)
-			r = now_ms() < deadline ? let_run(t, &t->threads[i], tries, err)
+			r = now_ms() < deadline ? let_run(&t->threads[i], tries, err)
 						: ck_fail(err, CK_ERR_BUSY, -EBUSY,
 							  "thread %d does not leave the vDSO",
 							  (int)t->threads[i].tid);
@@ -417,6 +422,7 @@ static void task_free(struct engine_task *t)
 	free(t->fds);
 	free(t->exe);
 	free(t->map_file_ids);
+	free(t->children);
 	free(t->view);
 	free(t->vdso);
 	free(t->auxv);

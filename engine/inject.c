@@ -344,7 +344,15 @@ static void fill_process(const struct engine_dump *d, const struct engine_task *
 	p->orders.fds = in->area + in->fds_off;
 	p->orders.n_fds = (uint32_t)in->n_fds;
 	p->orders.n_all = (uint32_t)in->n_all;
+	p->orders.children = in->area + in->children_off;
+	p->orders.n_children = t->n_children;
 	p->orders.scratch = in->scratch_off ? in->area + in->scratch_off : 0;
+}
+
+static void fill_children(const struct engine_task *t, struct parasite_child *c)
+{
+	for (size_t i = 0; i < t->n_children; i++)
+		c[i] = (struct parasite_child){ .pid = t->children[i]->ns_pid };
 }
 
 static bool is_asked(const struct engine_fd *fd)
@@ -400,6 +408,7 @@ static int fill_area(struct engine_dump *d, struct engine_task *t, struct ck_err
 	in->mark = choose_mark(t);
 	fill_process(d, t, (void *)(buf + in->process_off));
 	fill_fds(t, (void *)(buf + in->fds_off));
+	fill_children(t, (void *)(buf + in->children_off));
 	for (size_t i = 0; i < t->n_threads && r == 0; i++)
 		r = fill_slot(t, i,
 			      (void *)(buf + in->slots_off + i * sizeof(struct parasite_slot)));
@@ -500,7 +509,8 @@ static int read_answers(struct engine_task *t, struct ck_err *err)
 	return read_fds(t, err);
 }
 
-/* Code, process, slots, descriptors; and, for tasks with shared memory, room for lists of pages. */
+/* Code, process, slots, descriptors, children; and, for tasks with shared memory, room for lists of
+ * pages. */
 static void lay_out(const struct engine_task *t, struct engine_inject *in)
 {
 	bool shared = false;
@@ -514,7 +524,8 @@ static void lay_out(const struct engine_task *t, struct engine_inject *in)
 	in->process_off = page_up(blob_size());
 	in->slots_off = page_up(in->process_off + sizeof(struct parasite_process));
 	in->fds_off = in->slots_off + t->n_threads * sizeof(struct parasite_slot);
-	in->filled_len = page_up(in->fds_off + in->n_all * sizeof(struct parasite_fd));
+	in->children_off = in->fds_off + in->n_all * sizeof(struct parasite_fd);
+	in->filled_len = page_up(in->children_off + t->n_children * sizeof(struct parasite_child));
 	in->area_len = in->filled_len;
 	if (shared) {
 		in->scratch_off = in->area_len;

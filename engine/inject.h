@@ -14,7 +14,7 @@ struct engine_inject {
 	uint64_t area;               /* 0 until the host has mapped it */
 	size_t area_len, filled_len; /* bytes; the filled part is in front */
 	/* in the area; there is no scratch if scratch_off is 0 */
-	size_t process_off, slots_off, fds_off, scratch_off;
+	size_t process_off, slots_off, fds_off, children_off, scratch_off;
 	int mark; /* signal by which the blob tells that it is about to make the marker call, or 0
 		   */
 	/* descriptors at fds_off, in the task's order: first those that are unclear, then the

@@ -116,6 +116,8 @@ static int look_thread(struct engine_thread *th, struct ck_err *err)
 	r = look_rseq(th, err);
 	if (r < 0)
 		return r;
+	if (!th->task->stop_signo)
+		arch_hide_stop(&th->stopped);
 	th->interrupted = arch_interrupted_call(&th->stopped, &th->resume, &th->ended);
 	th->in_syscall = th->interrupted != ARCH_NOT_INTERRUPTED;
 	r = look_xsave(th, err);
@@ -441,18 +443,35 @@ static int own_seccomp_filters(void)
 	return st.seccomp == 2 ? st.seccomp_filters : 0;
 }
 
+static int list_children(struct engine_dump *d, struct ck_err *err)
+{
+	for (size_t i = 0; i < d->n_tasks; i++) {
+		struct engine_task *t = d->tasks[i], *p = t->parent, **grown;
+
+		if (!p || t->zombie)
+			continue;
+		grown = reallocarray(p->children, p->n_children + 1, sizeof(struct engine_task *));
+		if (!grown)
+			return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot list the children of %d",
+				       (int)p->pid);
+		p->children = grown;
+		p->children[p->n_children++] = t;
+	}
+	return 0;
+}
+
 int engine_look(struct engine_dump *d, struct ck_err *err)
 {
-	int own_filters = own_seccomp_filters();
+	int own_filters = own_seccomp_filters(), r = list_children(d, err);
 
-	for (size_t i = 0; i < d->n_tasks; i++) {
+	for (size_t i = 0; i < d->n_tasks && r == 0; i++) {
 		struct engine_task *t = d->tasks[i];
-		int r = look_task(t, err);
 
+		r = look_task(t, err);
 		if (r == 0)
 			r = check_task(d, t, own_filters, err);
 		if (r < 0)
-			return ck_err_at(err, r, ENGINE_TASK_FMT, ENGINE_TASK_ARG(t));
+			ck_err_at(err, r, ENGINE_TASK_FMT, ENGINE_TASK_ARG(t));
 	}
-	return 0;
+	return r;
 }

@@ -15,6 +15,7 @@
  * microseconds: engine/res/share.c tags only where no signal with that number can be sent.
  */
 #include <errno.h>
+#include <signal.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +27,7 @@
 #include "base/fd.h"
 #include "engine/dump.h"
 #include "engine/inject.h"
+#include "image/format.h"
 
 static off_t orders_at(const struct engine_task *t)
 {
@@ -124,6 +126,31 @@ int engine_tags_read(struct engine_task *t, struct ck_err *err)
 int engine_tags_end(struct engine_task *t, struct ck_err *err)
 {
 	return order_tags(t, PARASITE_UNTAG, err);
+}
+
+/* ---- children ---- */
+
+int engine_ask_children(struct engine_task *t, struct ck_err *err)
+{
+	size_t size = t->n_children * sizeof(struct parasite_child);
+	CK_AUTO(free) struct parasite_child *c = malloc(size + 1);
+	struct parasite_orders o;
+	int r = c ? read_orders(t, &o, err)
+		  : ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot ask about children");
+
+	if (r < 0 || !t->n_children)
+		return r;
+	o.order = PARASITE_CHILDREN;
+	r = give_order(t, &o, err);
+	if (r == 0 && o.error)
+		r = ck_fail(err, CK_ERR_SYS, o.error, "cannot ask about children");
+	if (r == 0 && ck_pread_full(t->memfd, c, size, (off_t)o.children) != (ssize_t)size)
+		r = ck_fail(err, CK_ERR_SYS, -EIO, "cannot read the blob's answers");
+	for (size_t i = 0; i < t->n_children && r == 0; i++)
+		t->children[i]->unwaited = c[i].code == CLD_STOPPED     ? IMAGE_UNWAITED_STOP
+					   : c[i].code == CLD_CONTINUED ? IMAGE_UNWAITED_CONT
+									: IMAGE_UNWAITED_NONE;
+	return r;
 }
 
 /* ---- memory ---- */

@@ -5,6 +5,7 @@
  * refused here by name. Descriptors and files are engine/res/'s.
  */
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -131,6 +132,19 @@ static int check_thread(const CoreEntry *c, bool leader, bool zombie, struct ck_
 	return 0;
 }
 
+/* Who made an image without "unwaited" has the stop told again: waiting for it in vain is worse. */
+static void note_state(struct engine_rtask *t, const TaskCoreEntry *tc)
+{
+	uint32_t signo = tc->has_stop_signo ? tc->stop_signo : SIGSTOP;
+
+	t->zombie = tc->task_state == IMAGE_TASK_DEAD || tc->task_state == IMAGE_TASK_ZOMBIE;
+	if (tc->task_state == IMAGE_TASK_STOPPED)
+		t->stop_signo = signo == SIGTSTP || signo == SIGTTIN || signo == SIGTTOU
+					? (int)signo
+					: SIGSTOP;
+	t->unwaited = tc->has_unwaited ? tc->unwaited : IMAGE_UNWAITED_STOP;
+}
+
 static int load_core(struct engine_restore *r, struct engine_rtask *t, uint32_t tid, size_t at,
 		     struct ck_err *err)
 {
@@ -141,8 +155,7 @@ static int load_core(struct engine_restore *r, struct engine_rtask *t, uint32_t 
 		return rc;
 	t->core[at] = (CoreEntry *)m;
 	if (at == 0 && t->core[0]->tc)
-		t->zombie = t->core[0]->tc->task_state == IMAGE_TASK_DEAD ||
-			    t->core[0]->tc->task_state == IMAGE_TASK_ZOMBIE;
+		note_state(t, t->core[0]->tc);
 	return check_thread(t->core[at], at == 0, t->zombie, err);
 }
 

@@ -21,6 +21,7 @@
 #include "engine/arch/arch.h"
 #include "engine/restore.h"
 #include "engine/vdso.h"
+#include "image/format.h"
 
 #define ZONE_ROOM (1ull << 36) /* bytes of address space, not of memory */
 #define ZONE_LEAST (1ull << 28)
@@ -303,8 +304,26 @@ static int plan_all_registers(struct engine_restore *r, struct ck_err *err)
 	return rc < 0 ? rc : engine_plan_frames(r, &l, err);
 }
 
-static int plan_proc(struct engine_restore *r, struct engine_rproc *p, uint64_t led,
-		     uint64_t joined, struct ck_err *err)
+/* All processes wait at these for each other. */
+struct barriers {
+	uint64_t led, joined; /* the process groups have their leaders; have their members */
+	uint64_t stopped;     /* 0: nobody stops */
+};
+
+static void make_barriers(struct engine_restore *r, struct barriers *ret)
+{
+	bool stops = false;
+
+	for (size_t i = 0; i < r->n_tasks; i++)
+		stops = stops || r->tasks[i].stop_signo ||
+			r->tasks[i].unwaited == IMAGE_UNWAITED_CONT;
+	ret->led = script_barrier(r->zone, (uint32_t)r->n_procs);
+	ret->joined = script_barrier(r->zone, (uint32_t)r->n_procs);
+	ret->stopped = stops ? script_barrier(r->zone, (uint32_t)r->n_procs) : 0;
+}
+
+static int plan_proc(struct engine_restore *r, struct engine_rproc *p, const struct barriers *b,
+		     struct ck_err *err)
 {
 	bool alive = p->task && !p->task->zombie;
 	int rc = alive ? engine_plan_private(r, p->task, err) : 0;
@@ -313,7 +332,9 @@ static int plan_proc(struct engine_restore *r, struct engine_rproc *p, uint64_t 
 		rc = engine_plan_forks(r, p, err);
 	if (rc < 0)
 		return rc;
-	engine_plan_groups(r, p, led, joined);
+	engine_plan_groups(r, p, b->led, b->joined);
+	if (b->stopped)
+		engine_plan_stops(r, p, b->stopped);
 	engine_plan_reap(r, p);
 	if (alive)
 		return plan_alive(r, p->task, err);
@@ -324,7 +345,7 @@ static int plan_proc(struct engine_restore *r, struct engine_rproc *p, uint64_t 
 int engine_plan(struct engine_restore *r, struct ck_err *err)
 {
 	uint32_t mark = 0;
-	uint64_t led, joined;
+	struct barriers b;
 	int rc = engine_vdso_find(&r->vdso, err);
 
 	if (rc == 0)
@@ -335,13 +356,12 @@ int engine_plan(struct engine_restore *r, struct ck_err *err)
 		rc = find_mark(r, &mark, err);
 	if (rc < 0)
 		return rc;
-	led = script_barrier(r->zone, (uint32_t)r->n_procs);
-	joined = script_barrier(r->zone, (uint32_t)r->n_procs);
+	make_barriers(r, &b);
 	new_scripts(r);
 	for (size_t i = 0; i < r->n_procs && rc == 0; i++) {
 		struct engine_rproc *p = r->procs[i];
 
-		rc = plan_proc(r, p, led, joined, err);
+		rc = plan_proc(r, p, &b, err);
 		if (rc < 0 && p->task)
 			ck_err_at(err, rc, ENGINE_RTASK_FMT, ENGINE_RTASK_ARG(p->task));
 	}

@@ -75,8 +75,8 @@ static int task_gone(struct tracer *t, size_t slot, int status, struct ck_err *e
 
 static int task_stopped(struct tracer *t, size_t slot, pid_t tid, int status, struct ck_err *err)
 {
-	uint32_t state =
-		__atomic_load_n(&script_zone_slot(t->r->zone, slot)->state, __ATOMIC_ACQUIRE);
+	struct pie_slot *s = script_zone_slot(t->r->zone, slot);
+	uint32_t state = __atomic_load_n(&s->state, __ATOMIC_ACQUIRE);
 	int signo = WSTOPSIG(status);
 	bool event = status >> 16;
 
@@ -87,8 +87,11 @@ static int task_stopped(struct tracer *t, size_t slot, pid_t tid, int status, st
 	if (!event && script_zone_role(t->r->zone, slot) != SCRIPT_EXITS) {
 		if (is_fault(signo))
 			return script_zone_crashed(t->r->zone, slot, status, err);
-		signo = 0; /* from outside, to a job that does not run yet */
+		if (state != PIE_STOPPING)
+			signo = 0; /* from outside, to a job that does not run yet */
 	}
+	if (event && state == PIE_STOPPING && signo != SIGTRAP)
+		__atomic_store_n(&s->stopped, 1, __ATOMIC_RELEASE);
 	ptrace(PTRACE_CONT, tid, 0, event ? 0 : signo);
 	return 0;
 }
@@ -217,10 +220,6 @@ static int set_task(struct tracer *t, const struct engine_rtask *task, struct ck
 		rc = engine_put_frames(task, err);
 	for (size_t i = 0; i < task->n_threads && rc == 0; i++)
 		rc = set_thread(task, i, err);
-	/* A stopped job stays stopped: the signal is taken as the threads are let go. */
-	if (rc == 0 && task->core[0]->tc->task_state == IMAGE_TASK_STOPPED &&
-	    kill(pid, SIGSTOP) < 0)
-		rc = ck_fail_errno(err, "cannot stop task %d", (int)pid);
 	return rc;
 }
 

@@ -14,6 +14,7 @@
  */
 #include <errno.h>
 #include <linux/sched.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -21,6 +22,7 @@
 
 #include "base/auto.h"
 #include "engine/restore.h"
+#include "image/format.h"
 
 void engine_tree_done(struct engine_restore *r)
 {
@@ -348,6 +350,20 @@ void engine_plan_groups(struct engine_restore *r, const struct engine_rproc *p, 
 		  "wait until everybody has joined a group");
 }
 
+void engine_plan_stops(struct engine_restore *r, const struct engine_rproc *p, uint64_t stopped)
+{
+	uint64_t a[6] = { stopped };
+
+	(void)r;
+	if (p->task && (p->task->stop_signo || p->task->unwaited == IMAGE_UNWAITED_CONT)) {
+		uint64_t b[6] = { (uint64_t)p->task->stop_signo, !p->task->stop_signo };
+
+		b[0] = b[0] ? b[0] : SIGSTOP;
+		script_op(p->script, PIE_STOP, SCRIPT_OK, 0, b, "stop");
+	}
+	script_op(p->script, PIE_BARRIER, SCRIPT_OK, 0, a, "wait until everybody has stopped");
+}
+
 void engine_plan_reap(struct engine_restore *r, const struct engine_rproc *p)
 {
 	for (size_t i = 0; i < r->n_procs; i++) {
@@ -361,5 +377,9 @@ void engine_plan_reap(struct engine_restore *r, const struct engine_rproc *p)
 		else if (c->task->zombie)
 			script_syscall(p->script, SCRIPT_OK, SYS_waitid, P_PID, (uint64_t)c->pid, 0,
 				       WEXITED | WNOWAIT, 0, 0, "wait for zombie %d", (int)c->pid);
+		else if (c->task->stop_signo && c->task->unwaited != IMAGE_UNWAITED_STOP)
+			script_syscall(p->script, SCRIPT_OK, SYS_waitid, P_PID, (uint64_t)c->pid, 0,
+				       WSTOPPED | __WALL, 0, 0, "wait for the stop of %d",
+				       (int)c->pid);
 	}
 }

@@ -47,6 +47,8 @@ struct engine_rtask {
 	struct engine_rtask *parent;
 	struct script *script;
 	bool zombie;
+	int stop_signo;             /* that stops it; 0: it runs */
+	uint32_t unwaited;          /* enum image_unwaited */
 	struct image_pagemap pages; /* of private memory and the vDSO */
 	struct engine_rproc *proc;
 	struct engine_rmem *mem;      /* while planning, engine/restore-mem.c */
@@ -136,6 +138,9 @@ struct engine_rtask *engine_memory_base(const struct engine_rproc *p);
 int engine_plan_forks(struct engine_restore *r, const struct engine_rproc *p, struct ck_err *err);
 void engine_plan_groups(struct engine_restore *r, const struct engine_rproc *p, uint64_t led,
 			uint64_t joined);
+/* Who is stopped becomes so; nothing if nobody is. */
+void engine_plan_stops(struct engine_restore *r, const struct engine_rproc *p, uint64_t stopped);
+/* Waits for what the parent has waited for. */
 void engine_plan_reap(struct engine_restore *r, const struct engine_rproc *p);
 
 /* ---- engine/restore-mem.c ---- */

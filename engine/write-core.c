@@ -322,6 +322,19 @@ static int make_sigactions(const struct engine_task *t, TaskCoreEntry *tc)
 	return 0;
 }
 
+/*
+ * A SIGSTOP that came while everything was held, and before the signals were looked at again, has
+ * been taken off the queue already: the process is about to stop. (It comes again with
+ * --leave-running.)
+ */
+static int stopped_by(const struct engine_task *t)
+{
+	for (size_t i = 0; i < t->n_threads && !t->stop_signo; i++)
+		if (t->threads[i].deferred == SIGSTOP)
+			return SIGSTOP;
+	return t->stop_signo;
+}
+
 static int add_process(const struct engine_task *t, CoreEntry *core, struct ck_err *err)
 {
 	TaskCoreEntry *tc = NEW(TaskCoreEntry, task_core_entry__init);
@@ -337,6 +350,12 @@ static int add_process(const struct engine_task *t, CoreEntry *core, struct ck_e
 		return no_memory(err);
 	if (t->zombie)
 		return 0;
+	tc->stop_signo = (uint32_t)stopped_by(t);
+	tc->has_stop_signo = tc->stop_signo != 0;
+	if (tc->has_stop_signo)
+		tc->task_state = IMAGE_TASK_STOPPED;
+	tc->has_unwaited = 1;
+	tc->unwaited = tc->has_stop_signo && !t->stop_signo ? IMAGE_UNWAITED_STOP : t->unwaited;
 	tc->blk_sigset = t->threads[0].sigmask;
 	tc->has_oom_score_adj = 1;
 	tc->oom_score_adj = t->oom_score_adj;

@@ -16,6 +16,13 @@ enum image_task_state {
 	IMAGE_TASK_ZOMBIE = 6,
 };
 
+/* task_core_entry.unwaited: what its parent has not waited for yet, but could */
+enum image_unwaited {
+	IMAGE_UNWAITED_NONE = 0,
+	IMAGE_UNWAITED_STOP = 1, /* WUNTRACED: it was stopped */
+	IMAGE_UNWAITED_CONT = 2, /* WCONTINUED: it goes on after a stop */
+};
+
 /* vma_entry.status: one of the kinds, with REGULAR for what is an ordinary mapping */
 enum image_vma_status {
 	IMAGE_VMA_REGULAR = 1 << 0, /* its contents or its file are put back */

@@ -35,6 +35,12 @@
 #define MSG_NOSIGNAL 0x4000
 #define SCM_RIGHTS 1
 #define SIGKILL 9
+#define P_PID 1
+#define WNOHANG 0x00000001
+#define WSTOPPED 0x00000002
+#define WCONTINUED 0x00000008
+#define WNOWAIT 0x01000000
+#define __WALL 0x40000000
 #define CLOCK_MONOTONIC 1
 #define CLOCK_BOOTTIME 7
 
@@ -235,6 +241,20 @@ static void pass(struct parasite_orders *o)
 	pie_syscall1(__NR_close, fd);
 }
 
+static void ask_children(struct parasite_orders *o)
+{
+	struct parasite_child *c = (struct parasite_child *)o->children;
+	const long what = WSTOPPED | WCONTINUED | WNOHANG | WNOWAIT | __WALL;
+
+	for (uint64_t i = 0; i < o->n_children; i++) {
+		int32_t si[32] = { 0 }; /* siginfo_t: signo, errno, code */
+		long r = pie_syscall5(__NR_waitid, P_PID, c[i].pid, si, what, 0);
+
+		note_order(o, r);
+		c[i].code = si[2];
+	}
+}
+
 static void obey(struct parasite_orders *o)
 {
 	uint32_t order = o->order;
@@ -248,6 +268,8 @@ static void obey(struct parasite_orders *o)
 		read_signals(o);
 	else if (order == PARASITE_RESIDENT)
 		find_resident(o);
+	else if (order == PARASITE_CHILDREN)
+		ask_children(o);
 	else if (order == PARASITE_FETCH)
 		note_order(o,
 			   pie_syscall3(__NR_madvise, o->start, o->end - o->start, MADV_WILLNEED));

@@ -48,6 +48,7 @@ enum parasite_order {
 	PARASITE_RESIDENT,     /* which pages of a range are in memory: mincore() */
 	PARASITE_FETCH,        /* have the swapped pages of a range read: MADV_WILLNEED */
 	PARASITE_PASS,         /* send a copy of a descriptor to the socket of this name */
+	PARASITE_CHILDREN,     /* what can be waited for of each listed child but its end */
 };
 
 /* A descriptor of the task. Those that may be tagged come first. */
@@ -59,6 +60,11 @@ struct parasite_fd {
 	int32_t owner_type,
 		owner_pid;      /* F_GETOWN_EX, as the task numbers processes; pid 0: nobody */
 	uint32_t owner_uids[2]; /* F_GETOWNER_UIDS: real and effective */
+};
+
+struct parasite_child {
+	int32_t pid;  /* in: as the task numbers processes */
+	int32_t code; /* CLD_STOPPED, CLD_CONTINUED, or 0 */
 };
 
 struct parasite_run {
@@ -78,7 +84,9 @@ struct parasite_orders {
 	uint32_t tagged; /* descriptors may bear tags: the way back takes them off */
 	uint32_t n_fds;  /* that may be tagged */
 	uint32_t n_all, pad;
-	uint64_t fds;        /* address of struct parasite_fd */
+	uint64_t fds;      /* address of struct parasite_fd */
+	uint64_t children; /* address of struct parasite_child */
+	uint64_t n_children;
 	uint64_t scratch;    /* address of struct parasite_scratch */
 	uint64_t start, end; /* PARASITE_RESIDENT moves start forward, to end if all was said */
 	uint64_t n_runs;

@@ -22,6 +22,7 @@ enum pie_code {
 	PIE_BARRIER,    /* a0: struct pie_barrier */
 	PIE_COPY,       /* a2 bytes from a1 to a0 */
 	PIE_TIMER,      /* a0: struct pie_timer */
+	PIE_STOP,       /* stops the process as signal a0 does; with a1, to go on again */
 	PIE_WRITE_FILE, /* a0: path; a1, a2: data and its length */
 	PIE_EXIT,       /* a0: wait status to leave behind; does not return */
 	PIE_ARRIVE,     /* tells the tracer and waits for it; does not return */
@@ -77,6 +78,7 @@ enum pie_state {
 	PIE_NEW,
 	PIE_READY, /* waits for the word; only tasks made by ckpt itself */
 	PIE_RUNNING,
+	PIE_STOPPING, /* a stop signal is on its way, and meant */
 	PIE_ARRIVED,
 };
 
@@ -91,7 +93,7 @@ struct pie_slot {
 	uint32_t at;         /* index of the operation it is at */
 	uint32_t state;      /* enum pie_state */
 	uint32_t degraded;   /* 1 + index of the last operation that was let pass */
-	uint32_t pad;
+	uint32_t stopped;    /* by the tracer: its process has been stopped */
 };
 
 struct pie_zone {

@@ -25,6 +25,10 @@
 
 /* From the kernel's headers, which don't go together with freestanding code everywhere. */
 #define SIGCHLD 17
+#define SIGCONT 18
+#define SIGSTOP 19
+#define SIG_IGN 1
+#define SIG_SETMASK 2
 #define RLIMIT_CORE 4
 #define SIG_UNBLOCK 1
 #define ESRCH 3
@@ -333,6 +337,33 @@ static long run_timer(const struct pie_op *op)
 	return pie_syscall4(__NR_timer_settime, t->id, 0, &t->interval_sec, 0);
 }
 
+/*
+ * Stopped, it goes on all the same, since it is traced; but the process is a stopped one, and will
+ * stand still as soon as it is no longer traced. A stop signal but SIGSTOP does nothing in an
+ * orphaned process group.
+ */
+static long run_stop(struct pie_slot *s, const struct pie_op *op)
+{
+	uint64_t all = ~0ull, some = ~(1ull << (op->a[0] - 1));
+	struct kernel_sigaction sa;
+	long pid = pie_syscall0(__NR_getpid);
+
+	memset(&sa, 0, sizeof(sa));
+	__atomic_store_n(&s->state, PIE_STOPPING, __ATOMIC_RELEASE);
+	pie_syscall4(__NR_rt_sigaction, (long)op->a[0], &sa, 0, 8);
+	pie_syscall4(__NR_rt_sigprocmask, SIG_SETMASK, &some, 0, 8);
+	pie_syscall2(__NR_kill, pid, op->a[0]);
+	pie_syscall4(__NR_rt_sigprocmask, SIG_SETMASK, &all, 0, 8);
+	if (!__atomic_load_n(&s->stopped, __ATOMIC_ACQUIRE))
+		pie_syscall2(__NR_kill, pid, SIGSTOP);
+	__atomic_store_n(&s->state, PIE_RUNNING, __ATOMIC_RELEASE);
+	if (!op->a[1])
+		return 0;
+	pie_syscall2(__NR_kill, pid, SIGCONT);
+	sa.handler = SIG_IGN; /* throws away the signal itself */
+	return pie_syscall4(__NR_rt_sigaction, SIGCONT, &sa, 0, 8);
+}
+
 static long run_write_file(const struct pie_op *op)
 {
 	long fd = pie_syscall4(__NR_openat, AT_FDCWD, op->a[0], O_WRONLY | O_CLOEXEC, 0);
@@ -378,6 +409,8 @@ static long run_op(struct pie_slot *s, const struct pie_op *op)
 		return 0;
 	case PIE_TIMER:
 		return run_timer(op);
+	case PIE_STOP:
+		return run_stop(s, op);
 	case PIE_WRITE_FILE:
 		return run_write_file(op);
 	case PIE_EXIT:

@@ -104,7 +104,7 @@ def wipe_sessions(cwd):
 def own_jobs():
     names = (
         "spin nap futex handler frames storm threads tree sessions signals memory sparse files procfiles shares eventfd unix tcp epoll pty shm "
-        "memfd clocks vectors rseq self inotify pidfd"
+        "memfd clocks vectors rseq self inotify pidfd stops"
     ).split()
     more = {"files": {"files.d/files.seq": whole, "files.d/files.append": whole}, "memory": {"memory.data": whole}}
     wipes = {"shm": wipe_sessions}

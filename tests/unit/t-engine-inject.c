@@ -18,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/auto.h"
 #include "base/fd.h"
 #include "engine/dump.h"
 
@@ -360,6 +361,76 @@ START_TEST(signal_on_the_way_back)
 }
 END_TEST
 
+/* ---- stopped by job control ---- */
+
+static pid_t start_stopped(void (*fn)(void))
+{
+	pid_t pid = start(fn);
+	int status;
+
+	ck_assert_int_eq(kill(pid, SIGSTOP), 0);
+	ck_assert_int_eq(waitpid(pid, &status, WUNTRACED), pid);
+	ck_assert(WIFSTOPPED(status) && WSTOPSIG(status) == SIGSTOP);
+	return pid;
+}
+
+/* Stands still, has been so all the time (nothing new to wait for), and goes on when it may. */
+static void assert_still_stopped(pid_t pid)
+{
+	CK_AUTO(fd) int dir = proc_open_pid(pid);
+	struct proc_stat st = { .state = 0 };
+	unsigned long count;
+
+	for (int i = 0; i < 2000 && st.state != 'T'; i++) {
+		ck_assert_int_eq(proc_read_stat(dir, &st, NULL), 0);
+		nap_ms(1);
+	}
+	ck_assert_int_eq(st.state, 'T');
+	count = shown->count;
+	nap_ms(60);
+	ck_assert_uint_eq(shown->count, count);
+	ck_assert_int_eq(waitpid(pid, NULL, WNOHANG | WUNTRACED | WCONTINUED), 0);
+}
+
+START_TEST(stopped_stays_stopped)
+{
+	pid_t pid = start_stopped(programs[_i]);
+	struct engine_dump_opts o = { .pid = pid };
+
+	for (int round = 0; round < 3; round++) {
+		struct engine_dump d = { .opts = &o };
+
+		inject(&d);
+		ck_assert_int_eq(d.tasks[0]->stop_signo, SIGSTOP);
+		ck_assert_int_eq(engine_eject(&d, NULL), 0);
+		engine_thaw(&d);
+		engine_inject_done(&d);
+		engine_tasks_free(&d);
+		assert_still_stopped(pid);
+		inject_and_die(pid, 0);
+		assert_still_stopped(pid);
+	}
+	kill(pid, SIGCONT);
+	assert_progress(pid);
+	finish(pid);
+}
+END_TEST
+
+/* Told to end while it can't run, it does so before it runs anything else. */
+START_TEST(stopped_and_doomed)
+{
+	pid_t pid = start_stopped(programs[_i]);
+	unsigned long count = shown->count;
+	int status;
+
+	inject_and_die(pid, 1);
+	kill(pid, SIGCONT);
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+	ck_assert_uint_eq(shown->count, count);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("engine/inject");
@@ -375,6 +446,8 @@ int main(void)
 	tcase_add_loop_test(tc, killed_anywhere, 0, 3);
 	tcase_add_loop_test(tc, signal_meanwhile, 0, 2);
 	tcase_add_test(tc, signal_on_the_way_back);
+	tcase_add_loop_test(tc, stopped_stays_stopped, 0, 3);
+	tcase_add_loop_test(tc, stopped_and_doomed, 0, 3);
 	suite_add_tcase(s, tc);
 	sr = srunner_create(s);
 	srunner_run_all(sr, CK_NORMAL);

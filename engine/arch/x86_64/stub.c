@@ -175,15 +175,18 @@ static enum arch_interrupted interrupted_how(const struct user_regs_struct *regs
 	}
 }
 
-enum arch_interrupted arch_interrupted_call(struct user_regs_struct *regs,
+void arch_hide_stop(struct user_regs_struct *regs)
+{
+	if ((long)regs->rax == -EINTR && stop_gives_eintr((long)regs->orig_rax))
+		regs->rax = (unsigned long)-K_ERESTARTNOHAND;
+}
+
+enum arch_interrupted arch_interrupted_call(const struct user_regs_struct *regs,
 					    struct user_regs_struct *ret_resume,
 					    struct user_regs_struct *ret_ended)
 {
-	enum arch_interrupted how;
+	enum arch_interrupted how = interrupted_how(regs);
 
-	if ((long)regs->rax == -EINTR && stop_gives_eintr((long)regs->orig_rax))
-		regs->rax = (unsigned long)-K_ERESTARTNOHAND;
-	how = interrupted_how(regs);
 	*ret_resume = *regs;
 	*ret_ended = *regs;
 	if (how != ARCH_NOT_INTERRUPTED) {

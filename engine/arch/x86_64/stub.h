@@ -44,13 +44,15 @@ enum arch_interrupted {
 	ARCH_ENDS,              /* ended with EINTR by any handler */
 };
 
+/* A thread stopped by PTRACE_INTERRUPT, and by nothing else: a call that answers a stop with EINTR
+ * is to be re-issued as others are. regs are those of PTRACE_GETREGS. */
+void arch_hide_stop(struct user_regs_struct *regs);
+
 /*
- * A thread stopped by PTRACE_INTERRUPT. *regs as PTRACE_GETREGS gave them are completed, so that
- * going on with them re-issues an interrupted call as after any stop, even a call that answers a
- * stop with EINTR. *ret_resume re-issues it without the kernel's help, *ret_ended ends it with
- * EINTR.
+ * With *regs of a stopped thread the kernel re-issues an interrupted call as after any stop.
+ * *ret_resume re-issues it without the kernel's help, *ret_ended ends it with EINTR.
  */
-enum arch_interrupted arch_interrupted_call(struct user_regs_struct *regs,
+enum arch_interrupted arch_interrupted_call(const struct user_regs_struct *regs,
 					    struct user_regs_struct *ret_resume,
 					    struct user_regs_struct *ret_ended);
 
