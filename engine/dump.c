@@ -219,6 +219,8 @@ static int ask(struct engine_dump *d, struct ck_err *err)
 		if (d->tasks[i]->zombie)
 			continue;
 		r = engine_ask_children(d->tasks[i], err);
+		if (r == 0)
+			r = engine_check_views(d->tasks[i], err);
 		if (r < 0)
 			ck_err_at(err, r, ENGINE_TASK_FMT, ENGINE_TASK_ARG(d->tasks[i]));
 	}

@@ -44,6 +44,8 @@ struct engine_thread_view {
 	uint32_t sas_flags;
 	uint64_t clear_tid_addr;
 	uint32_t pdeath_sig;
+	uint32_t securebits;
+	uint64_t timerslack_ns;
 };
 
 /* A signal frame on one of the thread's stacks. */
@@ -83,27 +85,32 @@ struct engine_thread {
 	char comm[16];
 	int32_t nice;
 	uint32_t sched_policy, sched_prio;
+	struct proc_status status;
 	struct engine_thread_view view;
 };
 
 struct engine_task {
 	pid_t pid, ns_pid, ns_ppid, ns_pgid, ns_sid;
 	struct engine_task *parent; /* NULL for the root */
+	pid_t parent_tid;           /* of the thread whose child it is */
 	bool zombie;
 	int exit_code;     /* wait status of a zombie */
 	int stop_signo;    /* that stopped the process, as job control does; 0: it runs */
 	uint32_t unwaited; /* enum image_unwaited */
 	struct engine_task **children; /* that live */
 	size_t n_children;
-	int dirfd;       /* /proc/PID; -EBADF for a zombie that went away */
+	/* /proc/PID, and where memory, files and the like are: the same, or another thread's
+	 * directory if the first has ended. -EBADF for a zombie that went away. */
+	int procfd, dirfd;
 	bool our_mounts; /* it is in our mount namespace */
 	int memfd;       /* /proc/PID/mem, read and write; -EBADF for a zombie */
 	struct proc_stat stat;
 	struct proc_status status;
 	struct proc_maps maps;         /* smaps, of the stopped task */
 	char *exe;                     /* link text */
-	struct engine_thread *threads; /* the leader first */
+	struct engine_thread *threads; /* those that live; the leader first, if it does */
 	size_t n_threads;
+	struct engine_thread *ended; /* the leader, if it does not; owned */
 	struct engine_fd *fds;
 	size_t n_fds;
 	uint32_t *map_file_ids;        /* per mapping: id in files.img, or 0; by res_dump_maps() */
@@ -169,6 +176,8 @@ void engine_tasks_free(struct engine_dump *d);
 /* ---- engine/look.c ---- */
 /* Reads what /proc and ptrace tell of the stopped tree and refuses what can't be kept. */
 int engine_look(struct engine_dump *d, struct ck_err *err);
+/* The same for what only the blob could tell, after engine_inject(). */
+int engine_check_views(const struct engine_task *t, struct ck_err *err);
 
 /* ---- engine/pending.c ---- */
 /* Reads the pending signals of a stopped task and of its threads, for the first time. */

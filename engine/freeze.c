@@ -413,8 +413,12 @@ static void task_free(struct engine_task *t)
 		free(t->threads[i].xsave);
 		free(t->threads[i].frames);
 		free(t->threads[i].pending);
+		proc_status_done(&t->threads[i].status);
 	}
 	free(t->threads);
+	if (t->ended)
+		proc_status_done(&t->ended->status);
+	free(t->ended);
 	for (size_t i = 0; i < t->n_fds; i++) {
 		free(t->fds[i].link);
 		proc_fdinfo_done(&t->fds[i].info);
@@ -434,6 +438,8 @@ static void task_free(struct engine_task *t)
 		close(t->memfd);
 	if (t->dirfd >= 0)
 		close(t->dirfd);
+	if (t->procfd >= 0 && t->procfd != t->dirfd)
+		close(t->procfd);
 	free(t);
 }
 
@@ -449,7 +455,7 @@ void engine_tasks_free(struct engine_dump *d)
 }
 
 /* Takes a task into the tree: 0, or 1 if it went away before we could look. */
-static int add_task(struct engine_dump *d, struct engine_task *parent, pid_t pid,
+static int add_task(struct engine_dump *d, const struct engine_thread *parent, pid_t pid,
 		    struct ck_err *err)
 {
 	CK_AUTO(task) struct engine_task *t = calloc(1, sizeof(*t));
@@ -458,10 +464,15 @@ static int add_task(struct engine_dump *d, struct engine_task *parent, pid_t pid
 
 	if (!t)
 		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot remember task %d", (int)pid);
-	*t = (struct engine_task){ .pid = pid, .parent = parent, .dirfd = -EBADF, .memfd = -EBADF };
+	*t = (struct engine_task){ .pid = pid, .memfd = -EBADF };
+	t->procfd = t->dirfd = -EBADF;
+	if (parent) {
+		t->parent = parent->task;
+		t->parent_tid = parent->tid;
+	}
 	if (pid == getpid())
 		return ck_fail(err, CK_ERR_REFUSED, -EINVAL, "ckpt itself belongs to the tree");
-	t->dirfd = proc_open_pid(pid);
+	t->procfd = t->dirfd = proc_open_pid(pid);
 	if (t->dirfd < 0)
 		return 1;
 	r = proc_read_stat(t->dirfd, &t->stat, err);
@@ -491,7 +502,7 @@ static int add_children(struct engine_dump *d, struct engine_task *t, struct ck_
 		for (size_t k = 0; k < n; k++) {
 			if (knows_task(d, kids[k]))
 				continue;
-			r = add_task(d, t, kids[k], err);
+			r = add_task(d, &t->threads[i], kids[k], err);
 			if (r < 0)
 				return r;
 			found += r == 0;

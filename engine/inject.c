@@ -503,6 +503,8 @@ static int read_answers(struct engine_task *t, struct ck_err *err)
 		v->sas_flags = s->sas_flags;
 		v->clear_tid_addr = s->clear_tid_addr;
 		v->pdeath_sig = s->pdeath_sig;
+		v->securebits = s->securebits;
+		v->timerslack_ns = s->timerslack_ns;
 	}
 	if (refine_ending_signals(t) < 0)
 		return ck_fail(err, CK_ERR_SYS, -EIO, "cannot write into the blob's area");

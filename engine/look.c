@@ -95,15 +95,14 @@ static int look_sched(struct engine_thread *th, struct ck_err *err)
 
 static int look_thread(struct engine_thread *th, struct ck_err *err)
 {
-	CK_AUTO(proc_status) struct proc_status st = { 0 };
 	struct iovec io = { &th->stopped, sizeof(th->stopped) };
 	size_t rlen = 0;
 	int r;
 
-	r = proc_read_status(th->dirfd, &st, err);
+	r = proc_read_status(th->dirfd, &th->status, err);
 	if (r < 0)
 		return r;
-	th->ns_tid = st.ns_pid;
+	th->ns_tid = th->status.ns_pid;
 	if (ptrace(PTRACE_GETREGSET, th->tid, NT_PRSTATUS, &io) < 0)
 		return ck_fail_errno(err, "cannot read the registers");
 	if (io.iov_len != sizeof(th->stopped) || th->stopped.cs != 0x33) {
@@ -286,7 +285,8 @@ static const struct {
 static int check_sharing(const struct engine_task *t, struct ck_err *err)
 {
 	for (size_t i = 0; t->parent && i < CK_ARRAY_SIZE(shareable); i++)
-		if (syscall(SYS_kcmp, t->pid, t->parent->pid, shareable[i].type, 0, 0) == 0) {
+		if (syscall(SYS_kcmp, t->threads[0].tid, t->parent->threads[0].tid,
+			    shareable[i].type, 0, 0) == 0) {
 			int r = ck_fail(err, CK_ERR_REFUSED, -EOPNOTSUPP,
 					"cannot dump a process that shares %s with its parent",
 					shareable[i].what);
@@ -359,7 +359,7 @@ static int by_id(const void *a, const void *b)
 /* The kernel lists the newest first; images carry them in the order of their numbers. */
 static int look_timers(struct engine_task *t, struct ck_err *err)
 {
-	int r = proc_read_timers(t->dirfd, &t->timers, err);
+	int r = proc_read_timers(t->procfd, &t->timers, err);
 
 	if (r == 0 && t->timers.n > 1)
 		qsort(t->timers.t, t->timers.n, sizeof(*t->timers.t), by_id);
@@ -375,15 +375,14 @@ static bool has_our_mounts(const struct engine_task *t)
 	       own.st_dev == theirs.st_dev;
 }
 
-static int look_task(struct engine_task *t, struct ck_err *err)
+static int look_names(struct engine_task *t, struct ck_err *err)
 {
-	long v = 0;
 	int r;
 
 	leader_first(t);
-	r = proc_read_stat(t->dirfd, &t->stat, err);
+	r = proc_read_stat(t->procfd, &t->stat, err);
 	if (r == 0)
-		r = proc_read_status(t->dirfd, &t->status, err);
+		r = proc_read_status(t->procfd, &t->status, err);
 	if (r < 0)
 		return r;
 	t->ns_pid = t->status.ns_pid;
@@ -391,11 +390,53 @@ static int look_task(struct engine_task *t, struct ck_err *err)
 	t->ns_sid = t->status.ns_sid;
 	t->ns_ppid = t->parent ? t->parent->ns_pid : 0;
 	t->exit_code = t->stat.exit_code;
-	if (t->zombie)
-		return 0;
-	if (t->stat.state == 'Z' || t->threads[0].tid != t->pid)
+	return 0;
+}
+
+/*
+ * The first thread has ended and the others go on: what it leaves is its name, its credentials, and
+ * the exit status that becomes the process's if the last thread ends as it did. The kernel tells of
+ * memory and files only through another one.
+ */
+static int look_ended(struct engine_task *t, struct ck_err *err)
+{
+	struct engine_thread *e = t->ended = calloc(1, sizeof(*e));
+	int r;
+
+	if (!e)
+		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot remember the first thread");
+	*e = (struct engine_thread){ .tid = t->pid, .ns_tid = t->ns_pid, .task = t };
+	e->dirfd = -EBADF;
+	e->status = t->status;
+	e->sigmask = t->status.sig_blk;
+	t->status = (struct proc_status){ 0 };
+	memcpy(e->comm, t->stat.comm, sizeof(e->comm) - 1);
+	if (t->stop_signo)
 		return ck_fail(err, CK_ERR_REFUSED, -EOPNOTSUPP,
-			       "cannot dump a process whose first thread has ended");
+			       "cannot dump a stopped process whose first thread has ended");
+	r = look_sched(e, err);
+	t->dirfd = proc_open_tid(t->pid, t->threads[0].tid);
+	if (t->dirfd < 0)
+		return ck_fail(err, CK_ERR_SYS, t->dirfd, "cannot look at thread %d",
+			       (int)t->threads[0].tid);
+	if (r == 0)
+		r = proc_read_stat(t->dirfd, &t->stat, err);
+	if (r == 0)
+		r = proc_read_status(t->dirfd, &t->status, err);
+	snprintf(t->stat.comm, sizeof(t->stat.comm), "%s", e->comm);
+	return r;
+}
+
+static int look_task(struct engine_task *t, struct ck_err *err)
+{
+	long v = 0;
+	int r;
+
+	r = look_names(t, err);
+	if (r == 0 && !t->zombie && t->threads[0].tid != t->pid)
+		r = look_ended(t, err);
+	if (r < 0 || t->zombie)
+		return r;
 	t->memfd = openat(t->dirfd, "mem", O_RDWR | O_CLOEXEC);
 	if (t->memfd < 0)
 		return ck_fail_errno(err, "cannot open the task's memory");
@@ -431,6 +472,26 @@ static int look_task(struct engine_task *t, struct ck_err *err)
 			ck_err_at(err, r, "thread %d", (int)t->threads[i].tid);
 	}
 	return r;
+}
+
+/* All children are made by the first thread at a restore, and are the next one's if that has ended.
+ */
+int engine_check_views(const struct engine_task *t, struct ck_err *err)
+{
+	bool other = t->parent && t->parent_tid != t->parent->threads[0].tid;
+
+	for (size_t i = 0; i < t->n_threads && other; i++) {
+		int r;
+
+		if (!t->threads[i].view.pdeath_sig)
+			continue;
+		r = ck_fail(err, CK_ERR_REFUSED, -EOPNOTSUPP,
+			    "cannot dump a process that wants a signal at the end of thread %d of "
+			    "its parent (PR_SET_PDEATHSIG)",
+			    (int)t->parent_tid);
+		return ck_err_hint(err, r, "start it from the first thread of the program");
+	}
+	return 0;
 }
 
 static int own_seccomp_filters(void)

@@ -34,9 +34,11 @@ static int need_task(CkptNeeds *n, const struct engine_task *t)
 	e->uid = t->status.uid[1];
 	e->gid = t->status.gid[1];
 	e->comm = strdup(t->stat.comm);
-	e->tids = calloc(t->n_threads + 1, sizeof(*e->tids));
+	e->tids = calloc(t->n_threads + 2, sizeof(*e->tids));
 	if (!e->comm || !e->tids)
 		return -ENOMEM;
+	if (t->ended)
+		e->tids[e->n_tids++] = e->pid;
 	for (size_t i = 0; i < t->n_threads; i++)
 		e->tids[e->n_tids++] = (uint32_t)t->threads[i].ns_tid;
 	return 0;

@@ -50,7 +50,8 @@ static int peek_siginfo(pid_t tid, uint32_t flags, struct engine_siginfo **ret, 
 
 int engine_look_pending(struct engine_task *t, struct ck_err *err)
 {
-	int r = peek_siginfo(t->pid, PTRACE_PEEKSIGINFO_SHARED, &t->pending, &t->n_pending, err);
+	int r = peek_siginfo(t->threads[0].tid, PTRACE_PEEKSIGINFO_SHARED, &t->pending,
+			     &t->n_pending, err);
 
 	for (size_t i = 0; i < t->n_threads && r == 0; i++)
 		r = peek_siginfo(t->threads[i].tid, 0, &t->threads[i].pending,
@@ -113,7 +114,8 @@ static int review_queue(struct engine_task *t, pid_t tid, uint32_t flags,
 
 int engine_review_pending(struct engine_task *t, struct ck_err *err)
 {
-	int r = review_queue(t, t->pid, PTRACE_PEEKSIGINFO_SHARED, &t->pending, &t->n_pending, err);
+	int r = review_queue(t, t->threads[0].tid, PTRACE_PEEKSIGINFO_SHARED, &t->pending,
+			     &t->n_pending, err);
 
 	for (size_t i = 0; i < t->n_threads && r == 0; i++)
 		r = review_queue(t, t->threads[i].tid, 0, &t->threads[i].pending,

@@ -114,16 +114,17 @@ static int load_tree(struct engine_restore *r, struct ck_err *err)
 
 /* ---- cores ---- */
 
-static int check_thread(const CoreEntry *c, bool leader, bool zombie, struct ck_err *err)
+static int check_thread(const struct engine_rtask *t, const CoreEntry *c, bool leader,
+			struct ck_err *err)
 {
 	if (c->mtype != CORE_ENTRY__MARCH__X86_64)
 		return ck_fail(err, CK_ERR_HOST, -ENOEXEC,
 			       "cannot restore a task of another machine (%d)", (int)c->mtype);
 	if (leader && !c->tc)
 		return ck_fail(err, CK_ERR_IMAGE, -EBADMSG, "cannot find the process in its core");
-	if (zombie)
+	if (t->zombie)
 		return 0;
-	if (!c->thread_info || !c->thread_core)
+	if ((!c->thread_info && !(leader && t->ended)) || !c->thread_core)
 		return ck_fail(err, CK_ERR_IMAGE, -EBADMSG, "cannot find registers in a core");
 	if (c->thread_core->has_seccomp_mode &&
 	    c->thread_core->seccomp_mode != SECCOMP_MODE__disabled)
@@ -156,7 +157,11 @@ static int load_core(struct engine_restore *r, struct engine_rtask *t, uint32_t 
 	t->core[at] = (CoreEntry *)m;
 	if (at == 0 && t->core[0]->tc)
 		note_state(t, t->core[0]->tc);
-	return check_thread(t->core[at], at == 0, t->zombie, err);
+	t->ended = !t->zombie && t->n_threads > 1 && !t->core[0]->thread_info;
+	if (t->ended && (t->stop_signo || t->unwaited == IMAGE_UNWAITED_CONT))
+		return ck_fail(err, CK_ERR_REFUSED, -EOPNOTSUPP,
+			       "cannot restore a stopped process whose first thread has ended");
+	return check_thread(t, t->core[at], at == 0, err);
 }
 
 /* The leader's first, whatever the order in the tree; the list of ids is put into the same order.

@@ -201,6 +201,8 @@ static int find_mark(const struct engine_restore *r, uint32_t *ret, struct ck_er
 
 static void new_scripts(struct engine_restore *r)
 {
+	static const uint32_t one = 1;
+
 	for (size_t i = 0; i < r->n_procs; i++) {
 		struct engine_rproc *p = r->procs[i];
 		enum script_role role = p->task && !p->task->zombie ? SCRIPT_THREAD : SCRIPT_EXITS;
@@ -212,6 +214,8 @@ static void new_scripts(struct engine_restore *r)
 			p->script = script_new(r->zone, role, p->pid, "helper %d", (int)p->pid);
 		if (p->task)
 			p->task->script = p->script;
+		if (p->task && p->task->ended)
+			p->task->gone = script_data(p->script, &one, sizeof(one));
 		if (!p->maker)
 			script_set_top(p->script);
 	}
@@ -271,9 +275,11 @@ static int plan_registers(struct engine_rtask *t, const struct arch_xstate_layou
 		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot plan registers");
 	for (size_t i = 0; i < t->n_threads && rc == 0; i++) {
 		const ThreadInfoX86 *ti = t->core[i]->thread_info;
-		bool in_call = (int64_t)ti->gpregs->orig_ax >= 0;
+		bool in_call = ti && (int64_t)ti->gpregs->orig_ax >= 0;
 		struct engine_rregs *g = &t->regs[i];
 
+		if (!ti) /* a leader that has ended */
+			continue;
 		g->xstate_len = l->size;
 		g->xstate = calloc(1, l->size);
 		if (!g->xstate)

@@ -202,7 +202,8 @@ static void plan_vdso_moved(struct engine_restore *r, struct engine_rtask *t,
 static int check_outside(const struct engine_rtask *t, const struct old_vdso *o, struct ck_err *err)
 {
 	for (size_t i = 0; i < t->n_threads; i++) {
-		uint64_t ip = t->core[i]->thread_info->gpregs->ip;
+		const ThreadInfoX86 *ti = t->core[i]->thread_info;
+		uint64_t ip = ti ? ti->gpregs->ip : 0;
 
 		if (ip >= o->code->start && ip < o->code->end)
 			return ck_fail(err, CK_ERR_HOST, -EOPNOTSUPP,

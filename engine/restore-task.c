@@ -78,7 +78,8 @@ static int plan_mm_map(struct engine_restore *r, struct engine_rtask *t, struct 
 static bool has_tile_data(const struct engine_rtask *t)
 {
 	for (size_t i = 0; i < t->n_threads; i++) {
-		const UserX86XsaveEntry *x = t->core[i]->thread_info->fpregs->xsave;
+		const ThreadInfoX86 *ti = t->core[i]->thread_info;
+		const UserX86XsaveEntry *x = ti ? ti->fpregs->xsave : NULL;
 
 		for (size_t k = 0; x && k < x->n_ckpt_parts; k++)
 			if (x->ckpt_parts[k]->bit == ARCH_TILEDATA)

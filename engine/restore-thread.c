@@ -195,6 +195,33 @@ static int plan_creds(struct engine_restore *r, const CredsEntry *c, struct scri
 	return 0;
 }
 
+/* ---- a leader that has ended ---- */
+
+static void plan_end(const struct engine_rtask *t, struct script *s)
+{
+	uint64_t a[6] = { t->core[0]->tc->exit_code >> 8 & 0xff, t->gone };
+
+	script_op(s, PIE_LEAVE, SCRIPT_OK, 0, a, "end");
+}
+
+static void plan_await_end(const struct engine_rtask *t, struct script *s)
+{
+	uint64_t a[6] = { t->gone };
+
+	script_op(s, PIE_AWAIT_ZERO, SCRIPT_OK, 0, a, "wait for the end of the first thread of %u",
+		  t->ps->pid);
+}
+
+/* The end of the thread that made it would send the signal. */
+static void plan_pdeath(const struct engine_rtask *t, const ThreadCoreEntry *tc, struct script *s)
+{
+	if (tc->has_pdeath_sig && tc->pdeath_sig && t->parent && t->parent->ended)
+		plan_await_end(t->parent, s);
+	script_syscall(s, SCRIPT_OK, SYS_prctl, PR_SET_PDEATHSIG,
+		       tc->has_pdeath_sig ? tc->pdeath_sig : 0, 0, 0, 0, 0,
+		       "set the parent-death signal");
+}
+
 /* ---- in order ---- */
 
 int engine_plan_thread(struct engine_restore *r, struct engine_rtask *t, size_t i, struct script *s,
@@ -203,11 +230,16 @@ int engine_plan_thread(struct engine_restore *r, struct engine_rtask *t, size_t 
 	const CoreEntry *c = t->core[i];
 	const ThreadCoreEntry *tc = c->thread_core;
 	uint64_t a[6] = { creds_done };
+	bool ended = t->ended && i == 0;
 	int rc = 0;
 
-	plan_places(c, s);
+	if (!ended)
+		plan_places(c, s);
 	plan_name(t, tc, s);
 	plan_sched(tc, s);
+	if (tc->has_timerslack)
+		script_syscall(s, SCRIPT_OK, SYS_prctl, PR_SET_TIMERSLACK, tc->timerslack, 0, 0, 0,
+			       0, "set the timer slack");
 	if (tc->creds)
 		rc = plan_creds(r, tc->creds, s, err);
 	if (rc < 0)
@@ -218,11 +250,16 @@ int engine_plan_thread(struct engine_restore *r, struct engine_rtask *t, size_t 
 	if (i == 0 && t->mm->has_dumpable && (t->mm->dumpable == 0 || t->mm->dumpable == 1))
 		script_syscall(s, SCRIPT_OK, SYS_prctl, PR_SET_DUMPABLE, (uint64_t)t->mm->dumpable,
 			       0, 0, 0, 0, "set dumpable");
-	script_syscall(s, SCRIPT_OK, SYS_prctl, PR_SET_PDEATHSIG,
-		       tc->has_pdeath_sig ? tc->pdeath_sig : 0, 0, 0, 0, 0,
-		       "set the parent-death signal");
+	if (ended) {
+		plan_end(t, s);
+		return 0;
+	}
+	plan_pdeath(t, tc, s);
 	rc = engine_plan_pending(s, tc->signals_p, (pid_t)t->ps->pid, (pid_t)t->ps->threads[i],
 				 err);
+	/* Where it ends is memory that goes away when all have arrived. */
+	if (t->ended && i == 1)
+		plan_await_end(t, s);
 	if (rc == 0) {
 		memset(a, 0, sizeof(a));
 		script_op(s, PIE_ARRIVE, SCRIPT_OK, 0, a, "arrive");

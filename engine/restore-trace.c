@@ -84,6 +84,12 @@ static int task_stopped(struct tracer *t, size_t slot, pid_t tid, int status, st
 		mark_done(t, slot);
 		return 0;
 	}
+	/* It ends, and is not to be ours while it does: its parent would learn of it through us. */
+	if (!event && state == PIE_LEAVING) {
+		ptrace(PTRACE_DETACH, tid, 0, 0);
+		mark_done(t, slot);
+		return 0;
+	}
 	if (!event && script_zone_role(t->r->zone, slot) != SCRIPT_EXITS) {
 		if (is_fault(signo))
 			return script_zone_crashed(t->r->zone, slot, status, err);
@@ -147,30 +153,30 @@ static int to_syscall_stop(pid_t tid, struct ck_err *err)
 	}
 }
 
-/* The leader makes the call; no other thread of the process executes anything any more. */
-static int unmap_zone(struct tracer *t, pid_t pid, struct ck_err *err)
+/* One thread makes the call; no other thread of the process executes anything any more. */
+static int unmap_zone(struct tracer *t, pid_t tid, struct ck_err *err)
 {
 	const struct pie_zone *z = script_zone_header(t->r->zone);
 	struct user_regs_struct regs;
-	int rc = set_mask(pid, ~0ull, err);
+	int rc = set_mask(tid, ~0ull, err);
 
 	if (rc < 0)
 		return rc;
-	if (ptrace(PTRACE_GETREGS, pid, 0, &regs) < 0)
-		return ck_fail_errno(err, "cannot read the registers of %d", (int)pid);
+	if (ptrace(PTRACE_GETREGS, tid, 0, &regs) < 0)
+		return ck_fail_errno(err, "cannot read the registers of %d", (int)tid);
 	arch_regs_call(&regs, z->syscall_insn, SYS_munmap, z->base, z->size);
-	if (ptrace(PTRACE_SETREGS, pid, 0, &regs) < 0)
-		return ck_fail_errno(err, "cannot set the registers of %d", (int)pid);
-	rc = to_syscall_stop(pid, err);
+	if (ptrace(PTRACE_SETREGS, tid, 0, &regs) < 0)
+		return ck_fail_errno(err, "cannot set the registers of %d", (int)tid);
+	rc = to_syscall_stop(tid, err);
 	if (rc == 0)
-		rc = to_syscall_stop(pid, err);
+		rc = to_syscall_stop(tid, err);
 	if (rc < 0)
 		return rc;
-	if (ptrace(PTRACE_GETREGS, pid, 0, &regs) < 0)
-		return ck_fail_errno(err, "cannot read the registers of %d", (int)pid);
+	if (ptrace(PTRACE_GETREGS, tid, 0, &regs) < 0)
+		return ck_fail_errno(err, "cannot read the registers of %d", (int)tid);
 	if (regs.rax)
 		return ck_fail(err, CK_ERR_SYS, (int)regs.rax,
-			       "cannot unmap the restorer in task %d", (int)pid);
+			       "cannot unmap the restorer in task %d", (int)tid);
 	return 0;
 }
 
@@ -211,14 +217,19 @@ static int set_thread(const struct engine_rtask *t, size_t i, struct ck_err *err
 	return set_mask(tid, mask_of(t->core[i]), err);
 }
 
+static size_t first_alive(const struct engine_rtask *task)
+{
+	return task->ended ? 1 : 0;
+}
+
 static int set_task(struct tracer *t, const struct engine_rtask *task, struct ck_err *err)
 {
-	pid_t pid = (pid_t)task->ps->pid;
-	int rc = unmap_zone(t, pid, err);
+	size_t first = first_alive(task);
+	int rc = unmap_zone(t, (pid_t)task->ps->threads[first], err);
 
 	if (rc == 0)
 		rc = engine_put_frames(task, err);
-	for (size_t i = 0; i < task->n_threads && rc == 0; i++)
+	for (size_t i = first; i < task->n_threads && rc == 0; i++)
 		rc = set_thread(task, i, err);
 	return rc;
 }
@@ -226,7 +237,8 @@ static int set_task(struct tracer *t, const struct engine_rtask *task, struct ck
 static void let_go(const struct engine_restore *r)
 {
 	for (size_t i = r->n_tasks; i-- > 0;)
-		for (size_t k = 0; !r->tasks[i].zombie && k < r->tasks[i].n_threads; k++)
+		for (size_t k = first_alive(&r->tasks[i]);
+		     !r->tasks[i].zombie && k < r->tasks[i].n_threads; k++)
 			ptrace(PTRACE_DETACH, (pid_t)r->tasks[i].ps->threads[k], 0, 0);
 }
 

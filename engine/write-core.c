@@ -49,9 +49,9 @@ static int put_caps(uint64_t caps, uint32_t **ret, size_t *ret_n)
 	return 0;
 }
 
-static CredsEntry *make_creds(const struct engine_task *t)
+static CredsEntry *make_creds(const struct engine_thread *th)
 {
-	const struct proc_status *s = &t->status;
+	const struct proc_status *s = &th->status;
 	CredsEntry *c = NEW(CredsEntry, creds_entry__init);
 
 	if (!c)
@@ -64,7 +64,7 @@ static CredsEntry *make_creds(const struct engine_task *t)
 	c->egid = s->gid[1];
 	c->sgid = s->gid[2];
 	c->fsgid = s->gid[3];
-	c->secbits = t->view->securebits;
+	c->secbits = th->view.securebits;
 	c->has_no_new_privs = 1;
 	c->no_new_privs = s->no_new_privs;
 	if (put_caps(s->cap_inh, &c->cap_inh, &c->n_cap_inh) < 0 ||
@@ -144,7 +144,9 @@ static ThreadCoreEntry *make_thread_core(const struct engine_thread *th)
 	c->has_seccomp_mode = 1;
 	c->seccomp_mode = SECCOMP_MODE__disabled;
 	c->comm = strndup(th->comm, sizeof(th->comm));
-	c->creds = make_creds(th->task);
+	c->creds = make_creds(th);
+	c->has_timerslack = th->view.timerslack_ns != 0;
+	c->timerslack = th->view.timerslack_ns;
 	c->signals_p = make_queue(th->pending, th->n_pending);
 	c->sas = NEW(ThreadSasEntry, thread_sas_entry__init);
 	if (c->sas) {
@@ -343,7 +345,7 @@ static int add_process(const struct engine_task *t, CoreEntry *core, struct ck_e
 	if (!tc)
 		return no_memory(err);
 	tc->task_state = t->zombie ? IMAGE_TASK_DEAD : IMAGE_TASK_ALIVE;
-	tc->exit_code = t->zombie ? (uint32_t)t->exit_code : 0;
+	tc->exit_code = t->zombie || t->ended ? (uint32_t)t->exit_code : 0;
 	tc->personality = t->personality;
 	tc->comm = strndup(t->stat.comm, 15);
 	if (!tc->comm)
@@ -356,7 +358,7 @@ static int add_process(const struct engine_task *t, CoreEntry *core, struct ck_e
 		tc->task_state = IMAGE_TASK_STOPPED;
 	tc->has_unwaited = 1;
 	tc->unwaited = tc->has_stop_signo && !t->stop_signo ? IMAGE_UNWAITED_STOP : t->unwaited;
-	tc->blk_sigset = t->threads[0].sigmask;
+	tc->blk_sigset = t->ended ? t->ended->sigmask : t->threads[0].sigmask;
 	tc->has_oom_score_adj = 1;
 	tc->oom_score_adj = t->oom_score_adj;
 	tc->has_child_subreaper = t->view->subreaper != 0;
@@ -377,6 +379,24 @@ static int write_zombie(struct engine_dump *d, const struct engine_task *t, stru
 	if (!core)
 		return no_memory(err);
 	core->mtype = CORE_ENTRY__MARCH__X86_64;
+	r = add_process(t, core, err);
+	return r < 0 ? r
+		     : image_write_one(d->images, IMAGE_CORE, (unsigned int)t->ns_pid, &core->base,
+				       err);
+}
+
+/* Of a first thread that has ended there are no registers; CRIU refuses a core without. */
+static int write_ended(struct engine_dump *d, const struct engine_task *t, struct ck_err *err)
+{
+	CK_AUTO(core) CoreEntry *core = NEW(CoreEntry, core_entry__init);
+	int r;
+
+	if (!core)
+		return no_memory(err);
+	core->mtype = CORE_ENTRY__MARCH__X86_64;
+	core->thread_core = make_thread_core(t->ended);
+	if (!core->thread_core)
+		return no_memory(err);
 	r = add_process(t, core, err);
 	return r < 0 ? r
 		     : image_write_one(d->images, IMAGE_CORE, (unsigned int)t->ns_pid, &core->base,
@@ -408,11 +428,13 @@ int engine_write_core(struct engine_dump *d, struct engine_task *t, struct ck_er
 	if (t->zombie)
 		return write_zombie(d, t, err);
 	r = find_layout(d, err);
+	if (r == 0 && t->ended)
+		r = write_ended(d, t, err);
 	for (size_t i = 0; i < t->n_threads && r == 0; i++) {
 		CK_AUTO(core) CoreEntry *core = NULL;
 
 		r = make_thread(d->xstate, &t->threads[i], &core, err);
-		if (r == 0 && i == 0)
+		if (r == 0 && i == 0 && !t->ended)
 			r = add_process(t, core, err);
 		if (r == 0)
 			r = image_write_one(d->images, IMAGE_CORE,

@@ -54,6 +54,7 @@ static int write_pstree(struct engine_dump *d, struct ck_err *err)
 		const struct engine_task *t = d->tasks[i];
 		PstreeEntry e = PSTREE_ENTRY__INIT;
 		CK_AUTO(free) uint32_t *tids = calloc(t->n_threads + 1, sizeof(*tids));
+		size_t first = t->ended ? 1 : 0;
 
 		if (!tids) {
 			r = ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot describe the tree");
@@ -65,9 +66,9 @@ static int write_pstree(struct engine_dump *d, struct ck_err *err)
 		e.sid = (uint32_t)t->ns_sid;
 		tids[0] = e.pid;
 		for (size_t k = 0; k < t->n_threads; k++)
-			tids[k] = (uint32_t)t->threads[k].ns_tid;
+			tids[first + k] = (uint32_t)t->threads[k].ns_tid;
 		e.threads = tids;
-		e.n_threads = t->n_threads ? t->n_threads : 1;
+		e.n_threads = t->n_threads ? first + t->n_threads : 1;
 		r = image_append(f, &e.base, err);
 	}
 	if (!f)

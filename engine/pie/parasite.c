@@ -103,6 +103,8 @@ static void ask_thread(struct parasite_slot *s, struct parasite_process *p)
 	s->sas_flags = (uint32_t)sas.flags;
 	ask_prctl(p, PR_GET_TID_ADDRESS, &s->clear_tid_addr);
 	ask_prctl(p, PR_GET_PDEATHSIG, &s->pdeath_sig);
+	s->securebits = (uint32_t)ask_prctl(p, PR_GET_SECUREBITS, 0);
+	s->timerslack_ns = (uint64_t)ask_prctl(p, PR_GET_TIMERSLACK, 0);
 }
 
 static void ask_timers(struct parasite_process *p)
@@ -289,8 +291,6 @@ static void ask_process(struct parasite_process *p)
 			     pie_syscall4(__NR_rt_sigaction, sig, 0, &p->sa[sig], 8));
 	p->dumpable = (uint32_t)ask_prctl(p, PR_GET_DUMPABLE, 0);
 	p->thp_disabled = (uint32_t)ask_prctl(p, PR_GET_THP_DISABLE, 0);
-	p->securebits = (uint32_t)ask_prctl(p, PR_GET_SECUREBITS, 0);
-	p->timerslack = (uint32_t)ask_prctl(p, PR_GET_TIMERSLACK, 0);
 	ask_prctl(p, PR_GET_CHILD_SUBREAPER, &v);
 	p->subreaper = v;
 	p->brk = (uint64_t)pie_syscall1(__NR_brk, 0);

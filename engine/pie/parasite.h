@@ -120,7 +120,7 @@ struct parasite_process {
 	uint32_t left;      /* threads that have taken the way back */
 	int32_t error;      /* first failing query: -errno ... */
 	int32_t error_call; /* ... and its system call number */
-	uint32_t dumpable, thp_disabled, subreaper, securebits, timerslack;
+	uint32_t dumpable, thp_disabled, subreaper, pad2;
 	uint64_t brk;
 	int64_t monotonic_sec, monotonic_nsec, boottime_sec, boottime_nsec;
 	struct {
@@ -143,7 +143,8 @@ struct parasite_slot {
 	/* out */
 	uint64_t sas_sp, sas_size;
 	uint32_t sas_flags, pdeath_sig;
-	uint64_t clear_tid_addr;
+	uint64_t clear_tid_addr, timerslack_ns;
+	uint32_t securebits, pad2;
 	/* the ways back (arch_emit_back), with the interrupted call re-issued or ended by EINTR */
 	uint8_t back[PARASITE_CODE] __attribute__((aligned(16)));
 	uint8_t back_eintr[PARASITE_CODE] __attribute__((aligned(16)));

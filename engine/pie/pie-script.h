@@ -25,6 +25,9 @@ enum pie_code {
 	PIE_STOP,       /* stops the process as signal a0 does; with a1, to go on again */
 	PIE_WRITE_FILE, /* a0: path; a1, a2: data and its length */
 	PIE_EXIT,       /* a0: wait status to leave behind; does not return */
+	PIE_AWAIT_ZERO, /* waits until the word at a0 is 0 */
+	PIE_LEAVE,      /* tells the tracer, and ends this thread with status a0, whereupon the word
+			 * at a1 becomes 0; does not return */
 	PIE_ARRIVE,     /* tells the tracer and waits for it; does not return */
 };
 
@@ -80,6 +83,7 @@ enum pie_state {
 	PIE_RUNNING,
 	PIE_STOPPING, /* a stop signal is on its way, and meant */
 	PIE_ARRIVED,
+	PIE_LEAVING,
 };
 
 /* One thread of the job, or one of the helpers that exist only during the restore. */

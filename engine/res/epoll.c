@@ -65,8 +65,8 @@ static int is_target(const struct engine_fd *fd, const struct res_file *f,
 		.tfd = (uint32_t)e->fd,
 		.toff = nth,
 	};
-	long r = syscall(SYS_kcmp, fd->task->pid, f->task->pid, KCMP_EPOLL_TFD,
-			 (unsigned long)fd->fd, &slot);
+	long r = syscall(SYS_kcmp, fd->task->threads[0].tid, f->task->threads[0].tid,
+			 KCMP_EPOLL_TFD, (unsigned long)fd->fd, &slot);
 
 	return r < 0 ? -errno : r == 0;
 }

@@ -88,9 +88,9 @@ static int is_same(const struct res_file *f, const struct engine_fd *fd, struct 
 	    f->pos != (uint64_t)fd->info.pos || f->mnt_id != fd->info.mnt_id)
 		return 0;
 	/* A socket has no second description. */
-	r = S_ISSOCK(fd->st.st_mode)
-		    ? 0
-		    : syscall(SYS_kcmp, getpid(), f->task->pid, KCMP_FILE, fd->fd, f->fd);
+	r = S_ISSOCK(fd->st.st_mode) ? 0
+				     : syscall(SYS_kcmp, getpid(), f->task->threads[0].tid,
+					       KCMP_FILE, fd->fd, f->fd);
 	if (r >= 0)
 		return r == 0;
 	r = ck_fail(err, CK_ERR_BUSY, -EAGAIN,

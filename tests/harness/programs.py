@@ -110,6 +110,7 @@ def own_jobs():
     wipes = {"shm": wipe_sessions}
     jobs = [Program(n, ["{bin}/" + n], results=more.get(n), wipe=wipes.get(n)) for n in names]
     jobs.append(Program("status-42", ["{bin}/ends", "42"], status=42))
+    jobs.append(Program("headless", ["{bin}/headless"], status=42))
     jobs.append(Program("signal-15", ["{bin}/ends", "signal", "15"], status=-15))
     jobs.append(Program("pipe-out", ["{bin}/tree"], pipe=True))
     return jobs
