@@ -201,7 +201,7 @@ static int plan_task(struct plan *p, const struct image *img)
 							    (v->prot & PROT_EXEC) != 0 };
 	}
 	p->fd = fd;
-	for (p->thread = 0; p->thread < t->n_threads && r == 0; p->thread++) {
+	for (p->thread = engine_first_alive(t); p->thread < t->n_threads && r == 0; p->thread++) {
 		r = plan_thread(p, &m);
 		if (r < 0)
 			ck_err_at(p->err, r, "thread %u", t->ps->threads[p->thread]);
@@ -241,7 +241,7 @@ int engine_plan_frames(struct engine_restore *r, const struct arch_xstate_layout
 
 int engine_put_frames(const struct engine_rtask *t, struct ck_err *err)
 {
-	pid_t pid = (pid_t)t->ps->pid;
+	pid_t pid = (pid_t)t->ps->threads[engine_first_alive(t)];
 
 	for (size_t i = 0; i < t->n_frames; i++) {
 		const struct engine_rframe *f = &t->frames[i];

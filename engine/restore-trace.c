@@ -217,14 +217,9 @@ static int set_thread(const struct engine_rtask *t, size_t i, struct ck_err *err
 	return set_mask(tid, mask_of(t->core[i]), err);
 }
 
-static size_t first_alive(const struct engine_rtask *task)
-{
-	return task->ended ? 1 : 0;
-}
-
 static int set_task(struct tracer *t, const struct engine_rtask *task, struct ck_err *err)
 {
-	size_t first = first_alive(task);
+	size_t first = engine_first_alive(task);
 	int rc = unmap_zone(t, (pid_t)task->ps->threads[first], err);
 
 	if (rc == 0)
@@ -237,7 +232,7 @@ static int set_task(struct tracer *t, const struct engine_rtask *task, struct ck
 static void let_go(const struct engine_restore *r)
 {
 	for (size_t i = r->n_tasks; i-- > 0;)
-		for (size_t k = first_alive(&r->tasks[i]);
+		for (size_t k = engine_first_alive(&r->tasks[i]);
 		     !r->tasks[i].zombie && k < r->tasks[i].n_threads; k++)
 			ptrace(PTRACE_DETACH, (pid_t)r->tasks[i].ps->threads[k], 0, 0);
 }

@@ -124,6 +124,12 @@ struct engine_restore {
 	struct timespec monotonic, boottime; /* as the job saw them last */
 };
 
+/* Which of its threads is the first that lives. */
+static inline size_t engine_first_alive(const struct engine_rtask *t)
+{
+	return t->ended ? 1 : 0;
+}
+
 #define ENGINE_RTASK_FMT "task %u (%s)"
 #define ENGINE_RTASK_ARG(t) (t)->ps->pid, (t)->core[0]->tc->comm
 
