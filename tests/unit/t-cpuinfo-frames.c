@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/ucontext.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "base/auto.h"
@@ -21,15 +22,13 @@ enum { MAX_MAPS = 512, MAX_FOUND = 128 };
 static struct cpuinfo_map maps[MAX_MAPS];
 static struct cpuinfo_memory own = { .map = maps };
 
+/* As a dump reads another task's, and past the guards that sanitizers put between variables. */
 static int read_own(void *arg, uint64_t addr, void *buf, size_t len)
 {
+	struct iovec to = { buf, len }, from = { (void *)(uintptr_t)addr, len };
+
 	(void)arg;
-	for (size_t i = 0; i < own.n; i++)
-		if (addr >= maps[i].start && addr + len <= maps[i].end) {
-			memcpy(buf, (const void *)(uintptr_t)addr, len);
-			return 0;
-		}
-	return -EFAULT;
+	return process_vm_readv(getpid(), &to, 1, &from, 1, 0) == (ssize_t)len ? 0 : -EFAULT;
 }
 
 static void read_maps(void)
