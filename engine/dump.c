@@ -65,6 +65,8 @@ static void dump_done(struct engine_dump *d)
 	res_dump_done(d);
 	engine_tasks_free(d);
 	free(d->shmem);
+	if (d->ipc)
+		ckpt_ipc__free_unpacked(d->ipc, NULL);
 	engine_out_free(d->out);
 	free(d->xstate);
 	for (size_t i = 0; i < d->n_sums; i++)
@@ -149,6 +151,8 @@ static int write_all(struct engine_dump *d, const CkptFacts *facts, struct ck_er
 	if (r == 0)
 		r = write_shared(d, err);
 	if (r == 0)
+		r = engine_write_ipc(d, err);
+	if (r == 0)
 		r = engine_fill_needs(d, err);
 	if (r == 0)
 		r = image_write_one(d->images, IMAGE_CKPT_NEEDS, 0, &d->needs.base, err);
@@ -201,6 +205,8 @@ static int look(struct engine_dump *d, struct ck_err *err)
 
 	stage(d, "look");
 	r = engine_look(d, err);
+	if (r == 0)
+		r = engine_look_ipc(d, err);
 	return r < 0 ? r : res_list(d, err);
 }
 

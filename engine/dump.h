@@ -18,6 +18,7 @@
 #include "engine/engine.h"
 #include "engine/pie/parasite.h"
 #include "image/image.h"
+#include "image/ipc.pb-c.h"
 #include "image/needs.pb-c.h"
 
 struct engine_task;
@@ -139,6 +140,8 @@ struct engine_dump {
 	struct res_dump *res;       /* engine/res/ */
 	struct parasite_word *fate; /* the word all blobs share; NULL until engine_inject() */
 	int shmid;
+	bool other_ipc;            /* the job's IPC namespace is not ours */
+	CkptIpc *ipc;              /* its System V IPC, engine/ipc.c; NULL if it has none */
 	uint64_t pages;            /* written so far */
 	uint64_t scanned, to_scan; /* pages read so far, and an estimate of all */
 	struct engine_dump_stats stats;
@@ -178,6 +181,14 @@ void engine_tasks_free(struct engine_dump *d);
 int engine_look(struct engine_dump *d, struct ck_err *err);
 /* The same for what only the blob could tell, after engine_inject(). */
 int engine_check_views(const struct engine_task *t, struct ck_err *err);
+
+/* ---- engine/ipc.c ---- */
+/* Calls fn where the job's System V IPC is; what fn attaches is ours. What it returns, or -errno.
+ */
+int engine_in_ipc(const struct engine_dump *d, int (*fn)(void *arg), void *arg);
+/* Fills d->ipc, and refuses what can't be kept. */
+int engine_look_ipc(struct engine_dump *d, struct ck_err *err);
+int engine_write_ipc(struct engine_dump *d, struct ck_err *err);
 
 /* ---- engine/pending.c ---- */
 /* Reads the pending signals of a stopped task and of its threads, for the first time. */

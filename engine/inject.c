@@ -556,19 +556,31 @@ static int inject_task(struct engine_dump *d, struct engine_task *t, struct ck_e
 	return r < 0 ? r : engine_review_pending(t, err);
 }
 
-static int make_word(struct engine_dump *d, struct ck_err *err)
+/* In the job's IPC namespace. 0 or -errno. */
+static int attach_word(void *arg)
 {
+	struct engine_dump *d = arg;
 	void *p;
+	int r;
 
 	d->shmid = shmget(IPC_PRIVATE, PAGE, IPC_CREAT | 0644);
 	if (d->shmid < 0)
-		return ck_fail_errno(err, "cannot make a page of shared memory");
+		return -errno;
 	p = shmat(d->shmid, NULL, 0);
+	r = p == (void *)-1 ? -errno : 0;
 	/* Marked for removal at once: it goes with the last process that has it attached. */
 	shmctl(d->shmid, IPC_RMID, NULL);
-	if (p == (void *)-1)
-		return ck_fail_errno(err, "cannot attach a page of shared memory");
-	d->fate = p;
+	if (r == 0)
+		d->fate = p;
+	return r;
+}
+
+static int make_word(struct engine_dump *d, struct ck_err *err)
+{
+	int r = engine_in_ipc(d, attach_word, d);
+
+	if (r < 0)
+		return ck_fail(err, CK_ERR_SYS, r, "cannot make a page of shared memory");
 	d->fate->fate = PARASITE_RESUME;
 	memcpy(d->fate->magic, PARASITE_WORD_MAGIC, sizeof(d->fate->magic));
 	return 0;

@@ -240,9 +240,10 @@ uint32_t engine_map_status(const struct proc_map *m)
 		return m->shared ? 0 : IMAGE_VMA_REGULAR | IMAGE_VMA_ANON_PRIVATE;
 	if (!strncmp(m->name, "[anon_shmem:", 12) || (zero && m->shared))
 		return IMAGE_VMA_REGULAR | IMAGE_VMA_ANON_SHARED;
-	if (m->name[0] == '/' && strncmp(m->name, "/SYSV", 5) != 0 &&
-	    strcmp(m->name, "/[aio]") != 0 && strcmp(m->name, "/anon_hugepage") != 0 &&
-	    strcmp(m->name, "/secretmem") != 0)
+	if (!strncmp(m->name, "/SYSV", 5) && m->shared && m->deleted && !m->dev_major)
+		return IMAGE_VMA_REGULAR | IMAGE_VMA_ANON_SHARED | IMAGE_VMA_SYSVIPC;
+	if (m->name[0] == '/' && strcmp(m->name, "/[aio]") != 0 &&
+	    strcmp(m->name, "/anon_hugepage") != 0 && strcmp(m->name, "/secretmem") != 0)
 		return IMAGE_VMA_REGULAR |
 		       (m->shared ? IMAGE_VMA_FILE_SHARED : IMAGE_VMA_FILE_PRIVATE);
 	return 0;
@@ -256,7 +257,7 @@ static int check_maps(const struct engine_task *t, struct ck_err *err)
 
 		if (!status)
 			return refuse_map(m, "this kind of memory",
-					  "SysV, AIO and secret memory can't be kept yet", err);
+					  "AIO and secret memory can't be kept yet", err);
 		if (status & (IMAGE_VMA_VVAR | IMAGE_VMA_VSYSCALL))
 			continue;
 		for (size_t k = 0; k < CK_ARRAY_SIZE(refused_flags); k++)
@@ -299,21 +300,21 @@ static int check_sharing(const struct engine_task *t, struct ck_err *err)
 }
 
 /* The blob attaches the fate word by a number, which means another segment in another namespace. */
-static int check_ipc(const struct engine_task *t, struct ck_err *err)
+static int check_ipc(struct engine_dump *d, const struct engine_task *t, struct ck_err *err)
 {
-	struct stat own, theirs;
-	int r;
+	struct stat own, root, theirs;
 
-	if (stat("/proc/self/ns/ipc", &own) < 0 || fstatat(t->dirfd, "ns/ipc", &theirs, 0) < 0)
+	if (stat("/proc/self/ns/ipc", &own) < 0 || fstatat(t->dirfd, "ns/ipc", &theirs, 0) < 0 ||
+	    fstatat(d->tasks[0]->dirfd, "ns/ipc", &root, 0) < 0)
 		return ck_fail_errno(err, "cannot compare IPC namespaces");
-	if (own.st_ino == theirs.st_ino && own.st_dev == theirs.st_dev)
-		return 0;
-	r = ck_fail(err, CK_ERR_REFUSED, -EOPNOTSUPP,
-		    "cannot dump a task with an IPC namespace of its own");
-	return ck_err_hint(err, r, "run ckpt inside the container: nsenter -i -t %d", (int)t->pid);
+	d->other_ipc = own.st_ino != theirs.st_ino || own.st_dev != theirs.st_dev;
+	if (root.st_ino != theirs.st_ino || root.st_dev != theirs.st_dev)
+		return ck_fail(err, CK_ERR_REFUSED, -EOPNOTSUPP,
+			       "cannot dump a tree with an IPC namespace of its own inside");
+	return 0;
 }
 
-static int check_task(const struct engine_dump *d, const struct engine_task *t, int own_filters,
+static int check_task(struct engine_dump *d, const struct engine_task *t, int own_filters,
 		      struct ck_err *err)
 {
 	const struct engine_task *root = d->tasks[0];
@@ -331,7 +332,7 @@ static int check_task(const struct engine_dump *d, const struct engine_task *t, 
 			    "cannot dump a task with a seccomp filter");
 		return ck_err_hint(err, r, "start the job without its sandbox");
 	}
-	r = check_ipc(t, err);
+	r = check_ipc(d, t, err);
 	if (r == 0)
 		r = check_sharing(t, err);
 	return r < 0 ? r : check_maps(t, err);

@@ -221,6 +221,8 @@ int engine_fill_needs(struct engine_dump *d, struct ck_err *err)
 	n->arch = strdup(u.machine);
 	n->memory = d->pages * IMAGE_PAGE_SIZE;
 	r = n->arch ? 0 : -ENOMEM;
+	if (r == 0 && d->ipc)
+		r = need_feature(n, "ns.ipc", "System V IPC");
 	for (size_t i = 0; i < d->n_tasks && r == 0; i++)
 		r = need_of_task(n, &layout, d->tasks[i]);
 	if (r == 0)

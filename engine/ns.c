@@ -165,15 +165,24 @@ static int try_in_place(struct engine_restore *r, struct ck_err *err)
 	r->strategy = ENGINE_INPLACE;
 	if (engine_binds(r) && !(r->rights.permitted >> CAP_SYS_ADMIN & 1))
 		return ck_fail(err, CK_ERR_PERM, -EPERM, "cannot bind paths without privilege");
+	if (r->ipc && !(r->rights.permitted >> CAP_SYS_ADMIN & 1))
+		return ck_fail(err, CK_ERR_PERM, -EPERM,
+			       "cannot make an IPC namespace without privilege");
 	if (!may_be_user(r))
 		return ck_fail(err, CK_ERR_PERM, -EPERM, "cannot restore a job of user %u", r->uid);
 	rc = engine_plan_tree(r, err);
 	return rc < 0 ? rc : try_numbers(r, err);
 }
 
+/* Old numbers of System V IPC can only be had where nobody else has any. */
+static uint64_t ipc_flag(const struct engine_restore *r)
+{
+	return r->ipc ? CLONE_NEWIPC : 0;
+}
+
 static uint64_t namespace_flags(const struct engine_restore *r)
 {
-	return CLONE_NEWPID | CLONE_NEWNS | (r->rights.userns ? CLONE_NEWUSER : 0);
+	return ipc_flag(r) | CLONE_NEWPID | CLONE_NEWNS | (r->rights.userns ? CLONE_NEWUSER : 0);
 }
 
 static int try_namespaces(struct engine_restore *r, struct ck_err *err)
@@ -298,7 +307,7 @@ static int give_word(const struct engine_restore *r, pid_t pid, int fd, struct c
 pid_t engine_spawn_trunk(struct engine_restore *r, struct ck_err *err)
 {
 	bool fresh = r->strategy == ENGINE_NAMESPACES;
-	struct clone_args args = { .flags = fresh ? namespace_flags(r) : 0,
+	struct clone_args args = { .flags = fresh ? namespace_flags(r) : ipc_flag(r),
 				   .exit_signal = SIGCHLD };
 	int s[2], rc;
 	pid_t pid;

@@ -51,8 +51,11 @@ void engine_load_done(struct engine_restore *r)
 	}
 	for (size_t i = 0; i < r->n_shm; i++)
 		image_pagemap_done(&r->shm[i].pages);
+	if (r->ipc)
+		ckpt_ipc__free_unpacked(r->ipc, NULL);
 	free(r->shm);
 	free(r->tasks);
+	r->ipc = NULL;
 	r->shm = NULL;
 	r->tasks = NULL;
 	r->n_tasks = r->n_shm = 0;
@@ -206,7 +209,7 @@ static int check_vma(const struct engine_restore *r, const VmaEntry *v, uint64_t
 			       "cannot place the mapping at %llx", (unsigned long long)v->start);
 	if (!(v->status & IMAGE_VMA_GUARD))
 		*end = v->end;
-	if (v->status & IMAGE_VMA_SYSVIPC)
+	if ((v->status & IMAGE_VMA_SYSVIPC) && !(v->status & IMAGE_VMA_ANON_SHARED))
 		kind = "System V shared memory";
 	else if (v->status & IMAGE_VMA_SOCKET)
 		kind = "a mapped socket";
@@ -535,6 +538,8 @@ int engine_load(struct engine_restore *r, struct ck_err *err)
 		rc = check_all_ids(r, err);
 	if (rc == 0)
 		rc = load_shm(r, err);
+	if (rc == 0)
+		rc = engine_load_ipc(r, err);
 	if (rc == 0)
 		rc = load_clocks(r, err);
 	if (rc == 0)

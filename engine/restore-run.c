@@ -170,6 +170,13 @@ static int map_shm(struct engine_restore *r, const struct engine_rshm *shm, stru
 	int flags = MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE |
 		    (shm->noreserve ? MAP_NORESERVE : 0);
 
+	if (shm->sysv) {
+		int rc = engine_attach_shm(shm, err);
+
+		if (rc == 0)
+			rc = fill_shm(r, shm, err);
+		return rc < 0 ? rc : engine_finish_shm(shm, err);
+	}
 	if (mmap(want, shm->size, PROT_READ | PROT_WRITE, flags, -1, 0) != want)
 		return ck_fail_errno(err, "cannot map %llu bytes of shared memory",
 				     (unsigned long long)shm->size);
@@ -254,6 +261,8 @@ int engine_run(struct engine_restore *r, struct ck_err *err)
 		rc = res_open(r, err);
 	if (rc == 0)
 		rc = park_pages(r, err);
+	if (rc == 0)
+		rc = engine_make_ipc(r, err);
 	for (size_t i = 0; i < r->n_shm && rc == 0; i++)
 		rc = map_shm(r, &r->shm[i], err);
 	if (rc < 0)

@@ -15,6 +15,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -229,6 +230,14 @@ static int set_task(struct tracer *t, const struct engine_rtask *task, struct ck
 	return rc;
 }
 
+/* Every task has mapped what it shares; who has it attached is counted, and we are none of the job.
+ */
+static void unpark(const struct engine_restore *r)
+{
+	for (size_t i = 0; i < r->n_shm; i++)
+		munmap((void *)(uintptr_t)r->shm[i].addr, r->shm[i].size);
+}
+
 static void let_go(const struct engine_restore *r)
 {
 	for (size_t i = r->n_tasks; i-- > 0;)
@@ -247,8 +256,10 @@ int engine_trace(struct engine_restore *r, struct ck_err *err)
 		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot trace the job");
 	t.done = done;
 	rc = wait_for_all(&t, err);
-	if (rc == 0)
+	if (rc == 0) {
+		unpark(r);
 		engine_restore_stage(r, "finish");
+	}
 	for (size_t i = 0; i < r->n_tasks && rc == 0; i++) {
 		if (r->tasks[i].zombie)
 			continue;

@@ -19,6 +19,7 @@
 #include "engine/script.h"
 #include "image/core.pb-c.h"
 #include "image/image.h"
+#include "image/ipc.pb-c.h"
 #include "image/mm.pb-c.h"
 #include "image/pstree.pb-c.h"
 
@@ -78,6 +79,7 @@ struct engine_rshm {
 	uint64_t size; /* bytes, whole pages */
 	uint64_t addr; /* where it is parked: the same in all tasks */
 	bool noreserve;
+	const CkptIpcShm *sysv; /* a System V segment; NULL if it is none */
 	struct image_pagemap pages;
 };
 
@@ -111,6 +113,7 @@ struct engine_restore {
 	size_t n_procs;
 	struct engine_rshm *shm;
 	size_t n_shm;
+	CkptIpc *ipc; /* System V IPC; NULL if there is none */
 	struct engine_rvdso *vdso;
 	uint64_t task_size;          /* first address that no mapping can have */
 	uint64_t window, window_len; /* free in every task: zone, parked memory and vDSO */
@@ -136,6 +139,14 @@ static inline size_t engine_first_alive(const struct engine_rtask *t)
 /* ---- engine/restore-load.c: reads the image, trusts nothing in it ---- */
 int engine_load(struct engine_restore *r, struct ck_err *err);
 void engine_load_done(struct engine_restore *r);
+
+/* ---- engine/restore-ipc.c ---- */
+/* After shared memory. */
+int engine_load_ipc(struct engine_restore *r, struct ck_err *err);
+/* In the trunk, which is in a namespace of its own: semaphores and queues. */
+int engine_make_ipc(const struct engine_restore *r, struct ck_err *err);
+int engine_attach_shm(const struct engine_rshm *shm, struct ck_err *err);
+int engine_finish_shm(const struct engine_rshm *shm, struct ck_err *err);
 
 /* ---- engine/restore-tree.c: who makes whom, sessions and process groups ---- */
 int engine_plan_tree(struct engine_restore *r, struct ck_err *err);

@@ -84,7 +84,7 @@ static int write_inventory(struct engine_dump *d, struct ck_err *err)
 
 	/* The task's own objects are nobody else's: 0 is no task's number. */
 	set_namespaces(&ids);
-	inv.img_version = IMAGE_FORMAT_V1_1;
+	inv.img_version = d->ipc ? IMAGE_FORMAT_CKPT : IMAGE_FORMAT_V1_1;
 	inv.has_fdinfo_per_id = inv.has_ns_per_id = 1;
 	inv.fdinfo_per_id = inv.ns_per_id = 1;
 	inv.root_ids = &ids;

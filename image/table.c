@@ -19,6 +19,7 @@
 #include "image/ghost-file.pb-c.h"
 #include "image/image.h"
 #include "image/inventory.pb-c.h"
+#include "image/ipc.pb-c.h"
 #include "image/mm.pb-c.h"
 #include "image/needs.pb-c.h"
 #include "image/pagemap.pb-c.h"
@@ -78,6 +79,7 @@ const struct image_type image_types[IMAGE_N_KINDS] = {
 	ROW(STATS_RESTORE, "stats-restore", "stats-restore", 0x57093306, SERVICE, NULL, &stats_entry__descriptor),
 	ROW(CKPT_FACTS, "ckpt-facts", "ckpt-facts.img", 0x54434b43, OURS, NULL, &ckpt_facts__descriptor),
 	ROW(CKPT_NEEDS, "ckpt-needs", "ckpt-needs.img", 0x444e4b43, OURS, NULL, &ckpt_needs__descriptor),
+	ROW(CKPT_IPC, "ckpt-ipc", "ckpt-ipc.img", 0x50494b43, OURS, NULL, &ckpt_ipc__descriptor),
 	ROW(CKPT_FILES, "ckpt-files", "ckpt-files.img", 0x4c464b43, ARRAY | EXTRA | OURS, NULL, &ckpt_file_entry__descriptor),
 	ROW(CKPT_SUMS, "ckpt-sums", "ckpt-sums.img", 0x4d534b43, ARRAY | OURS | LATE | SEALED,
 	    NULL, &ckpt_pages_sums__descriptor),

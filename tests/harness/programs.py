@@ -8,6 +8,7 @@ import os
 import random
 import re
 import shutil
+import subprocess
 
 from ckpttest import Failed
 
@@ -101,13 +102,23 @@ def wipe_sessions(cwd):
         os.unlink(f"/dev/shm/ckpt-job-{pid}")
 
 
+def wipe_sysv(cwd):
+    """What the job sysv left where it began; later it is in a namespace of its own."""
+    ids = os.path.join(cwd, "sysv.ids")
+    if os.path.exists(ids):
+        with open(ids, encoding="ascii") as f:
+            subprocess.run(["ipcrm", *f.read().split()], check=True)
+        os.unlink(ids)
+
+
 def own_jobs():
     names = (
         "spin nap futex handler frames storm threads tree sessions signals memory sparse files procfiles shares eventfd unix tcp epoll pty shm "
-        "memfd clocks vectors rseq self inotify pidfd stops"
+        "memfd clocks vectors rseq self inotify pidfd stops "
+        "sysv"
     ).split()
     more = {"files": {"files.d/files.seq": whole, "files.d/files.append": whole}, "memory": {"memory.data": whole}}
-    wipes = {"shm": wipe_sessions}
+    wipes = {"shm": wipe_sessions, "sysv": wipe_sysv}
     jobs = [Program(n, ["{bin}/" + n], results=more.get(n), wipe=wipes.get(n)) for n in names]
     jobs.append(Program("status-42", ["{bin}/ends", "42"], status=42))
     jobs.append(Program("headless", ["{bin}/headless"], status=42))

@@ -253,6 +253,8 @@ static inline void job_dump_done(struct job_dump *jd)
 		ckpt_need_address__free_unpacked(jd->d.needs.addresses[i], NULL);
 	free(jd->d.needs.addresses);
 	free(jd->d.needs.inherited);
+	if (jd->d.ipc)
+		ckpt_ipc__free_unpacked(jd->d.ipc, NULL);
 }
 
 /* Makes the job, looks and writes. The image is committed at job_path("img"); jd is left for

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Deleted files, mapped files, what is refused, what a host needs, and files that changed. */
 #include <sys/inotify.h>
-#include <sys/shm.h>
 #include <sys/socket.h>
 #include <sys/sysmacros.h>
 
@@ -279,7 +278,6 @@ enum {
 	R_LEASE,
 	R_PROC,
 	R_PROC_DEEP,
-	R_SYSV,
 	N_REFUSED,
 };
 static const char *const refused_text[N_REFUSED] = {
@@ -289,7 +287,6 @@ static const char *const refused_text[N_REFUSED] = {
 	"a lease on a file",
 	"a file of a process (/proc/1/status)",
 	"deeper than /proc/PID/NAME",
-	"cannot dump this kind of memory",
 };
 
 static void inotify_unread(void)
@@ -316,12 +313,6 @@ static void refused_make(int task)
 		job_open(3, "lease", O_RDONLY, "");
 		JOB_CHECK(fcntl(3, F_SETLEASE, F_RDLCK) == 0);
 	}
-	if (refused_kind == R_SYSV) {
-		int id = shmget(IPC_PRIVATE, 4096, IPC_CREAT | 0600);
-
-		JOB_CHECK(id >= 0 && shmat(id, NULL, 0) != (void *)-1);
-		JOB_CHECK(shmctl(id, IPC_RMID, NULL) == 0);
-	}
 }
 
 START_TEST(refused)
@@ -334,8 +325,7 @@ START_TEST(refused)
 	ck_assert_int_eq(job_err.kind, _i == R_INOTIFY ? CK_ERR_BUSY : CK_ERR_REFUSED);
 	snprintf(place, sizeof(place), "task %d (", (int)shared->pid[0]);
 	ck_assert_ptr_nonnull(strstr(job_err.where, place));
-	if (_i != R_SYSV)
-		ck_assert_ptr_nonnull(strstr(job_err.where, "> fd 3"));
+	ck_assert_ptr_nonnull(strstr(job_err.where, "> fd 3"));
 	/* an image that was refused is not there */
 	ck_assert_int_eq(access(job_path("img"), F_OK), -1);
 }
