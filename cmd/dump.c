@@ -3,6 +3,7 @@
 #include <json-c/json.h>
 #include <limits.h>
 #include <signal.h>
+#include <string.h>
 
 #include "base/err.h"
 #include "cmd/cmd.h"
@@ -40,6 +41,16 @@ static void say_done(struct cmd_watch *w, const struct engine_dump_stats *s, con
 			      (double)s->frozen_ns / 1e6, (double)s->total_ns / 1e6);
 }
 
+/* The value of --tcp, --unix or --pipe. */
+static enum engine_outside outside(const struct cmd_args *a, const char *option)
+{
+	const char *v = cmd_value(a, option);
+
+	if (!v || !strcmp(v, "refuse"))
+		return ENGINE_OUTSIDE_REFUSE;
+	return strcmp(v, "reset") ? ENGINE_OUTSIDE_CLOSE : ENGINE_OUTSIDE_RESET;
+}
+
 int cmd_dump(const struct cmd_args *a)
 {
 	struct engine_dump_opts o = { .dir = cmd_value(a, "image") };
@@ -60,6 +71,9 @@ int cmd_dump(const struct cmd_args *a)
 		o.flags |= ENGINE_LEAVE_RUNNING;
 	if (cmd_has(a, "shell-job"))
 		o.flags |= ENGINE_DUMP_SHELL_JOB;
+	o.tcp = outside(a, "tcp");
+	o.unix_sockets = outside(a, "unix");
+	o.pipes = outside(a, "pipe");
 	/* A file size limit of ours is an error of the dump, not the end of ckpt. */
 	signal(SIGXFSZ, SIG_IGN);
 	if (engine_dump(&o, &stats, &err) < 0)

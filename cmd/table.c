@@ -63,6 +63,13 @@ static const struct cmd_option dump_options[] = {
 	  "must not hold an image" },
 	{ "leave-running", 'R', NULL, CMD_FLAG, 0, "the job goes on instead of being killed" },
 	{ "shell-job", 'j', NULL, CMD_FLAG, 0, "the job's standard streams may be a terminal" },
+	{ "tcp", 0, "refuse|close|reset", CMD_WORD, 0,
+	  "TCP connections that lead out of the job: refuse the dump (the default); or, after the "
+	  "restore, the job finds them closed, or reset, by the other side" },
+	{ "unix", 0, "refuse|close", CMD_WORD, 0,
+	  "the same for Unix sockets that are connected to outside of the job" },
+	{ "pipe", 0, "refuse|close", CMD_WORD, 0,
+	  "the same for pipes that lead out of the job and are not its standard input or output" },
 	STATUS_OPTION,
 };
 

@@ -34,10 +34,19 @@ enum engine_dump_flags {
 	ENGINE_DUMP_SHELL_JOB = 1 << 1, /* a terminal as stdio is fine */
 };
 
+/* What becomes of a connection of the job's whose other end is outside of it. */
+enum engine_outside {
+	ENGINE_OUTSIDE_REFUSE, /* the dump fails */
+	ENGINE_OUTSIDE_CLOSE,  /* after the restore, the other side has closed it */
+	ENGINE_OUTSIDE_RESET,  /* after the restore, the other side has reset it */
+};
+
 struct engine_dump_opts {
 	pid_t pid;       /* root of the tree, in our pid namespace */
 	const char *dir; /* the image */
 	unsigned int flags;
+	enum engine_outside tcp;
+	enum engine_outside unix_sockets, pipes; /* never ENGINE_OUTSIDE_RESET */
 	struct engine_watch watch;
 };
 

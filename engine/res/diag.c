@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * sock_diag(7): what only the kernel's own list of sockets tells, such as who the peer of a Unix
- * socket is, and which connections wait to be accepted. Open to every user; it sees the sockets of
+ * sock_diag(7): what only the kernel's own list of sockets tells, such as who the peer of a socket
+ * is, and which connections wait to be accepted. Open to every user; it sees the sockets of
  * our own network namespace.
  */
 #include <arpa/inet.h>
@@ -188,6 +188,65 @@ int res_sock_diag_unix(struct engine_dump *d, uint32_t ino, const struct sock_di
 			return r;
 	}
 	*ret = all->n ? bsearch(&key, all->s, all->n, sizeof(key), by_ino) : NULL;
+	return 0;
+}
+
+/* ---- TCP ---- */
+
+struct tcp_answer {
+	uint32_t ino, state;
+};
+
+static int take_tcp(const struct nlmsghdr *h, void *arg)
+{
+	const struct inet_diag_msg *m = NLMSG_DATA(h);
+	struct tcp_answer *a = arg;
+
+	if (h->nlmsg_len < NLMSG_LENGTH(sizeof(*m)))
+		return -EIO;
+	a->ino = m->idiag_inode;
+	a->state = m->idiag_state;
+	return 0;
+}
+
+static bool put_end(const struct sock_addr *a, __be32 words[4], __be16 *ret_port)
+{
+	*ret_port = res_sock_port(a);
+	if (a->sa.sa_family == AF_INET) {
+		words[0] = a->in.sin_addr.s_addr;
+		return true;
+	}
+	memcpy(words, &a->in6.sin6_addr, 4 * sizeof(*words));
+	return false;
+}
+
+int res_sock_diag_tcp(const struct sock_addr *from, const struct sock_addr *to, uint32_t *ret_ino,
+		      uint32_t *ret_state)
+{
+	struct {
+		struct nlmsghdr h;
+		struct inet_diag_req_v2 r;
+	} req = {
+		.h = { .nlmsg_len = sizeof(req),
+		       .nlmsg_type = SOCK_DIAG_BY_FAMILY,
+		       .nlmsg_flags = NLM_F_REQUEST },
+		.r = { .sdiag_protocol = IPPROTO_TCP, .idiag_states = ~0u },
+	};
+	struct tcp_answer a = { 0, 0 };
+	bool v4 = put_end(from, req.r.id.idiag_src, &req.r.id.idiag_sport);
+	int r;
+
+	if (v4 != put_end(to, req.r.id.idiag_dst, &req.r.id.idiag_dport))
+		return -EINVAL;
+	req.r.sdiag_family = v4 ? AF_INET : AF_INET6;
+	memset(req.r.id.idiag_cookie, 0xff, sizeof(req.r.id.idiag_cookie)); /* any */
+	r = ask(&req, sizeof(req), false, take_tcp, &a);
+	if (r == 0 && a.state == SOCK_LISTENING)
+		r = -ENOENT;
+	if (r < 0)
+		return r;
+	*ret_ino = a.ino;
+	*ret_state = a.state;
 	return 0;
 }
 

@@ -4,6 +4,8 @@
  * the job is a new one between the old addresses: one end binds to its port and connects to the
  * other's, where the socket listens that it once came from, or one that stands in for it. What had
  * been received is sent again when all files are open; then directions are shut, and options set.
+ * One that can't be made again leads to ourselves for the time being, by way of the loopback
+ * interface, and is then ended at the other side.
  *
  * Addresses are freed by the kernel a moment after the job that had them was killed, and a
  * connection between the same two up to a second later: that is waited for.
@@ -36,7 +38,8 @@ struct res_rinet {
 	const InetSkEntry *e;
 	struct res_rinet *peer; /* in the job; of a pending one, who listens */
 	struct sock_addr src, dst;
-	int fd; /* until open() hands it over */
+	int fd;    /* until open() hands it over */
+	int other; /* the other side of one that is to be ended, until finish; or -EBADF */
 	bool made;
 };
 
@@ -80,7 +83,11 @@ static int check(const InetSkEntry *e, struct ck_err *err)
 	    e->state == 0 || e->state > 12)
 		return ck_fail(err, CK_ERR_IMAGE, -EINVAL,
 			       "the state of an IP socket makes no sense");
-	if (is_tcp(e) && e->state != SOCK_LISTENING && e->state != SOCK_CLOSED &&
+	if (e->ended > SOCK_ENDED_OVER ||
+	    (e->ended && (!is_tcp(e) || e->has_peer || e->pending || e->state == SOCK_LISTENING)))
+		return ck_fail(err, CK_ERR_IMAGE, -EINVAL,
+			       "the end of a TCP connection makes no sense");
+	if (is_tcp(e) && e->state != SOCK_LISTENING && e->state != SOCK_CLOSED && !e->ended &&
 	    (!e->has_peer || !e->n_src_addr || !e->n_dst_addr))
 		return ck_fail(err, CK_ERR_IMAGE, -EOPNOTSUPP,
 			       "a TCP connection leads out of the job");
@@ -101,7 +108,7 @@ int res_sock_inet_load(struct engine_restore *r, struct res_rfile *f, struct ck_
 		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot remember a socket");
 	res->inet_socks = grown;
 	s = &grown[res->n_inet++];
-	*s = (struct res_rinet){ .f = f, .e = e, .fd = -EBADF };
+	*s = (struct res_rinet){ .f = f, .e = e, .fd = -EBADF, .other = -EBADF };
 	if (!get_addr(e, e->src_addr, e->n_src_addr, e->src_port, &s->src) ||
 	    !get_addr(e, e->dst_addr, e->n_dst_addr, e->dst_port, &s->dst))
 		return ck_fail(err, CK_ERR_IMAGE, -EINVAL,
@@ -111,9 +118,12 @@ int res_sock_inet_load(struct engine_restore *r, struct res_rfile *f, struct ck_
 
 void res_rinet_done(struct engine_restore *r)
 {
-	for (size_t i = 0; i < r->res->n_inet; i++)
+	for (size_t i = 0; i < r->res->n_inet; i++) {
 		if (r->res->inet_socks[i].fd >= 0)
 			close(r->res->inet_socks[i].fd);
+		if (r->res->inet_socks[i].other >= 0)
+			close(r->res->inet_socks[i].other);
+	}
 	free(r->res->inet_socks);
 }
 
@@ -344,6 +354,62 @@ static int stand_in(struct res_rinet *s, struct ck_err *err)
 	return r == 0 ? connect_pair(fd, s, err) : r;
 }
 
+/* ---- connections that are to be ended ---- */
+
+static void loopback(const InetSkEntry *e, struct sock_addr *ret)
+{
+	static const struct in6_addr mapped = { { { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127,
+						    0, 0, 1 } } };
+
+	memset(ret, 0, sizeof(*ret));
+	ret->sa.sa_family = (sa_family_t)e->family;
+	if (e->family == AF_INET) {
+		ret->len = sizeof(ret->in);
+		ret->in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	} else {
+		ret->len = sizeof(ret->in6);
+		ret->in6.sin6_addr = e->v6only ? in6addr_loopback : mapped;
+	}
+}
+
+static int make_ended(struct res_rinet *s, struct ck_err *err)
+{
+	CK_AUTO(fd)
+	int listening = socket((int)s->e->family, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_TCP);
+	struct sock_addr at, from;
+	int r;
+
+	loopback(s->e, &at);
+	if (listening < 0 || bind(listening, &at.sa, at.len) < 0 || listen(listening, 1) < 0 ||
+	    res_sock_name(listening, &at) < 0)
+		return ck_fail_errno(err, "cannot listen at the loopback interface");
+	r = s->fd = new_socket(s->e, err);
+	if (r < 0)
+		return r;
+	s->made = true;
+	r = connect_to(s->fd, &at, err);
+	if (r == 0 && res_sock_name(s->fd, &from) < 0)
+		r = ck_fail_errno(err, "cannot ask for the name of a socket");
+	if (r == 0)
+		r = s->other = accept_from(listening, &from, err);
+	return r < 0 ? r : 0;
+}
+
+/* Linux net/ipv4/tcp.c:__tcp_close(): without lingering, the other side gets a reset. */
+static int end_connection(struct res_rinet *s, struct ck_err *err)
+{
+	const struct linger cut = { .l_onoff = 1, .l_linger = 0 };
+
+	if (s->e->ended == SOCK_ENDED_RESET &&
+	    setsockopt(s->other, SOL_SOCKET, SO_LINGER, &cut, sizeof(cut)) < 0)
+		return ck_fail_errno(err, "cannot reset a connection");
+	close(s->other);
+	s->other = -EBADF;
+	if (s->e->ended == SOCK_ENDED_OVER && shutdown(s->f->fd, SHUT_WR) < 0 && errno != ENOTCONN)
+		return ck_fail_errno(err, "cannot end a connection");
+	return 0;
+}
+
 static int by_ino(const void *a, const void *b)
 {
 	uint32_t x = ((const struct res_rinet *)a)->e->ino;
@@ -397,7 +463,8 @@ static int make_all(struct engine_restore *r, struct ck_err *err)
 		if (res->inet_socks[i].e->state == SOCK_LISTENING)
 			ret = connect_pending(r, &res->inet_socks[i], err);
 	for (size_t i = 0; i < res->n_inet && ret == 0; i++)
-		ret = make_alone(&res->inet_socks[i], err);
+		ret = res->inet_socks[i].e->ended ? make_ended(&res->inet_socks[i], err)
+						  : make_alone(&res->inet_socks[i], err);
 	return ret;
 }
 
@@ -460,14 +527,17 @@ static int send_packet(const SkPacketEntry *p, const uint8_t *data, void *arg, s
 {
 	struct sending *x = arg;
 	const struct res_rinet *peer = x->to->peer;
+	int fd = x->to->other;
 
 	if (!is_tcp(x->to->e))
 		return send_datagram(x, p, data, err);
-	if (!peer || x->to->e->pending)
+	if (peer && !x->to->e->pending)
+		fd = peer->f->fd;
+	if (fd < 0)
 		return ck_fail(err, CK_ERR_IMAGE, -ENOTCONN,
 			       "a TCP socket has received something from nobody");
-	res_sock_widen(peer->f->fd);
-	return res_sock_queue_send(x->r, peer->f->fd, p, data, NULL, err);
+	res_sock_widen(fd);
+	return res_sock_queue_send(x->r, fd, p, data, NULL, err);
 }
 
 static int set_options(struct res_rinet *s, struct ck_err *err)
@@ -483,9 +553,9 @@ static int set_options(struct res_rinet *s, struct ck_err *err)
 static int finish_one(struct res_rinet *s, struct ck_err *err)
 {
 	static const int how[] = { 0, SHUT_RD, SHUT_WR, SHUT_RDWR };
-	int r = 0;
+	int r = s->other >= 0 ? end_connection(s, err) : 0;
 
-	if (!is_tcp(s->e) && s->dst.len)
+	if (r == 0 && !is_tcp(s->e) && s->dst.len)
 		r = connect_to(s->f->fd, &s->dst, err);
 	if (r == 0 && s->e->shutdown && shutdown(s->f->fd, how[s->e->shutdown]) < 0 &&
 	    errno != ENOTCONN)

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Descriptors that lead out of the job, pipes to whoever started it and its terminal: on restore
- * the caller's descriptor of the same number takes their place. It is opened anew where that is
- * possible, so that the job gets a description of its own and its flags don't become the caller's.
+ * Descriptors that lead out of the job, pipes and sockets to whoever started it and its terminal:
+ * on restore the caller's descriptor of the same number takes their place. It is opened anew where
+ * that is possible, so that the job gets a description of its own and its flags don't become the
+ * caller's.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -23,17 +24,27 @@ static bool allows(int fd, uint32_t flags)
 	return fl >= 0 && (have == O_RDWR || have == (int)(flags & O_ACCMODE));
 }
 
-/* The number to use: n itself, else for a terminal the first of 0..2 that is one. */
+static bool fits(int n, enum res_inherit_kind kind, uint32_t flags)
+{
+	return allows(n, flags) && (kind != RES_INHERIT_TTY || isatty(n));
+}
+
+/* The number to use: n itself, else the first of 0..2 that fits; -1 if there has to be one. */
 static int choose(int n, enum res_inherit_kind kind, uint32_t flags)
 {
-	if (kind == RES_INHERIT_PIPE)
-		return n;
-	if (isatty(n) && allows(n, flags))
+	if (kind == RES_INHERIT_PIPE || fits(n, kind, flags))
 		return n;
 	for (int i = 0; i < N_STDIO; i++)
-		if (isatty(i) && allows(i, flags))
+		if (fits(i, kind, flags))
 			return i;
-	return -1;
+	return kind == RES_INHERIT_TTY ? -1 : n;
+}
+
+static const char *access_of(uint32_t flags)
+{
+	const uint32_t mode = flags & O_ACCMODE;
+
+	return mode == O_RDONLY ? "read" : mode == O_WRONLY ? "written" : "both read and written";
 }
 
 /* Never a regular file: a new description would start at offset 0 and overwrite it. */
@@ -61,15 +72,15 @@ int res_inherit_open(int n, enum res_inherit_kind kind, uint32_t flags, int *ret
 	}
 	if (fcntl(from, F_GETFD) < 0) {
 		r = ck_fail(err, CK_ERR_HOST, -EBADF,
-			    "the job's pipe is to be the caller's descriptor %d, which is not open",
-			    from);
+			    "the job's %s is to be the caller's descriptor %d, which is not open",
+			    kind == RES_INHERIT_SOCKET ? "socket" : "pipe", from);
 		return ck_err_hint(err, r, "redirect it, for example %d%s", from,
 				   from ? ">/dev/null" : "</dev/null");
 	}
 	if (!allows(from, flags))
 		return ck_fail(err, CK_ERR_HOST, -EACCES,
 			       "the caller's descriptor %d can't be %s, as the job's could", from,
-			       (flags & O_ACCMODE) == O_RDONLY ? "read" : "written");
+			       access_of(flags));
 	fd = reopen(from, flags);
 	if (fd >= 0) {
 		r = res_set_status(fd, flags, err);

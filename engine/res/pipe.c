@@ -2,8 +2,8 @@
 /*
  * Pipes. All ends in the job: the pipe is made anew with its contents, capacity and packets. Ends
  * that nobody has any more stay closed, so that EOF and EPIPE come as before. The other end outside
- * of the job: kept only if the pipe is standard input or output, for then the caller's takes its
- * place (inherit.c).
+ * of the job: if the pipe is standard input or output, the caller's takes its place (inherit.c).
+ * Others are refused, or else their other end is closed after the restore, as the user wishes.
  *
  * Contents are copied by tee(), which leaves them where they are. Opening an end of a pipe of the
  * job and closing it again goes unnoticed as long as the job has such an end itself.
@@ -151,15 +151,18 @@ int res_pipes_settle(struct engine_dump *d, struct ck_err *err)
 
 		if (f->type != &res_type_pipe || !f->pipe->outer)
 			continue;
+		if (f->pipe->inherit < 0 && d->opts->pipes != ENGINE_OUTSIDE_REFUSE)
+			continue;
 		if (f->pipe->inherit < 0) {
 			r = ck_fail(err, CK_ERR_REFUSED, -EOPNOTSUPP,
 				    "cannot dump a pipe whose other end is outside of the job (%s)",
 				    f->link);
-			r = ck_err_hint(err, r,
-					"only standard input and output may lead out of the job; "
-					"if whoever started it has leaked this one, start it with "
-					"%d>&- behind its command",
-					f->fd);
+			r = ck_err_hint(
+				err, r,
+				"only standard input and output may lead out of the job; "
+				"if whoever started it has leaked this one, use "
+				"--pipe=close: then the job finds its other end closed after "
+				"the restore");
 			return res_err_at_file(f, err, r);
 		}
 		f->inherit =

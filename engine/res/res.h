@@ -400,9 +400,10 @@ int res_open_reg(struct engine_restore *r, struct res_rfile *f, const RegFileEnt
 int res_set_status(int fd, uint32_t flags, struct ck_err *err);
 
 /* inherit.c: a new description for the caller's descriptor n; for a terminal, any of 0..2 that is
- * one if n is not. */
+ * one if n is not; for a socket, which is both read and written, any that can be. */
 enum res_inherit_kind {
 	RES_INHERIT_PIPE,
+	RES_INHERIT_SOCKET,
 	RES_INHERIT_TTY,
 };
 int res_inherit_open(int n, enum res_inherit_kind kind, uint32_t flags, int *ret_fd,

@@ -8,6 +8,7 @@
 #ifndef CK_ENGINE_RES_SOCK_H
 #define CK_ENGINE_RES_SOCK_H
 
+#include <linux/tcp.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -21,6 +22,17 @@ enum {
 	SOCK_CLOSED = 7,
 	SOCK_LISTENING = 10,
 };
+
+/* As what a connection comes back that can't be made again; the image's numbers. */
+enum sock_ended {
+	SOCK_ENDED_CLOSED = 1, /* the other side has closed it */
+	SOCK_ENDED_RESET = 2,
+	SOCK_ENDED_OVER = 3, /* both sides have closed it */
+};
+
+/* CRIU's word in unix_sk_entry.uflags for one that is connected to outside: it refuses that unless
+ * it is told to do something about it. */
+#define SOCK_EXTERN 1u
 
 /* A socket address; len 0: none. */
 struct sock_addr {
@@ -86,6 +98,10 @@ struct sock_diag {
 int res_sock_diag_unix(struct engine_dump *d, uint32_t ino, const struct sock_diag **ret,
 		       struct ck_err *err);
 void res_sock_diag_done(struct res_dump *res);
+/* The TCP socket that is at from and connected to to, listening ones not: its ino, 0 if no process
+ * has it any more. -ENOENT: there is none. */
+int res_sock_diag_tcp(const struct sock_addr *from, const struct sock_addr *to, uint32_t *ret_ino,
+		      uint32_t *ret_state);
 
 /* ---- dump ---- */
 struct sock_packet {
@@ -106,8 +122,10 @@ struct res_sock {
 	uint32_t pending;        /* place among those that wait to be accepted, from 1 */
 	bool orphan;             /* connected to what is gone */
 	bool accepted;
-	bool deleted;     /* its path leads elsewhere */
-	struct stat file; /* of the path, unless deleted */
+	bool outside;          /* connected to outside of the job */
+	enum sock_ended ended; /* or 0 */
+	bool deleted;          /* its path leads elsewhere */
+	struct stat file;      /* of the path, unless deleted */
 	SkOptsEntry opts;
 	struct sock_packet *q;
 	size_t n_q;
@@ -122,6 +140,17 @@ void res_sock_holder(uint32_t ino, char *buf, size_t size);
 /* unix.c, inet.c: called by the socket row once the family is known. */
 int res_sock_unix_look(struct engine_dump *d, struct res_file *f, int fd, struct ck_err *err);
 int res_sock_inet_look(struct engine_dump *d, struct res_file *f, int fd, struct ck_err *err);
+
+/* inet.c: what TCP tells; the state is one of those with a connection; the other side has closed.
+ */
+int res_sock_tcp_info(int fd, struct tcp_info *ret);
+bool res_sock_is_connected(const struct res_sock *s);
+bool res_sock_has_fin(uint32_t state);
+/* In network order; at the same place in both families. */
+static inline uint16_t res_sock_port(const struct sock_addr *a)
+{
+	return a->in.sin_port;
+}
 
 /* peek.c: reads the queue without consuming, into s->q. */
 int res_sock_peek(struct engine_dump *d, struct res_sock *s, struct ck_err *err);
@@ -142,7 +171,8 @@ int res_sock_inet_open(struct engine_restore *r, struct res_rfile *f, int *ret_f
 		       struct ck_err *err);
 int res_sock_inet_finish(struct engine_restore *r, struct ck_err *err);
 
-/* inet.c: address and port are the same, whatever the families; and: it is every address. */
+/* inet-settle.c: address and port are the same, whatever the families; and: it is every address.
+ */
 bool res_sock_same_end(const struct sock_addr *a, const struct sock_addr *b);
 bool res_sock_is_any(const struct sock_addr *a);
 extern const struct sock_opt res_sock_tcp_opts[], res_sock_ip_opts[], res_sock_ip6_opts[];

@@ -76,10 +76,13 @@ static int check(const UnixSkEntry *e, struct ck_err *err)
 	    (e->state == SOCK_LISTENING && e->name.len == 0) || e->backlog > INT32_MAX)
 		return ck_fail(err, CK_ERR_IMAGE, -EINVAL,
 			       "the name of a Unix socket makes no sense");
+	if (e->has_inherit && e->inherit > 2)
+		return ck_fail(err, CK_ERR_IMAGE, -EINVAL,
+			       "a Unix socket is to be inherited from descriptor %u", e->inherit);
 	if (e->has_shutdown && e->shutdown > SK_SHUTDOWN__BOTH)
 		return ck_fail(err, CK_ERR_IMAGE, -EINVAL,
 			       "the shutdown of a Unix socket makes no sense");
-	if (e->uflags)
+	if (e->uflags && !(e->has_inherit && e->uflags == SOCK_EXTERN))
 		return ck_fail(err, CK_ERR_IMAGE, -EOPNOTSUPP,
 			       "a Unix socket was dumped as external");
 	return res_sock_common_check(e->opts, err);
@@ -94,6 +97,10 @@ int res_sock_unix_load(struct engine_restore *r, struct res_rfile *f, struct ck_
 
 	if (ret < 0)
 		return ret;
+	if (e->has_inherit) {
+		f->inherit = (int)e->inherit;
+		return 0;
+	}
 	grown = reallocarray(res->unix_socks, res->n_unix + 1, sizeof(*grown));
 	if (!grown)
 		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot remember a socket");
@@ -591,6 +598,9 @@ int res_sock_unix_open(struct engine_restore *r, struct res_rfile *f, int *ret_f
 	bool any = false;
 	int ret;
 
+	if (f->inherit >= 0)
+		return res_inherit_open(f->inherit, RES_INHERIT_SOCKET, f->fe->usk->flags, ret_fd,
+					err);
 	for (size_t i = 0; i < res->n_unix; i++)
 		any = any || res->unix_socks[i].made;
 	ret = any ? 0 : make_all(r, err);

@@ -3,7 +3,10 @@
  * Unix sockets, as they are looked at and written: streams, datagrams and sequenced packets; bound
  * to a path, to an abstract name or to nothing; listening with connections that wait; connected
  * within the job, or to an end that is gone. A datagram socket may send to a named one outside of
- * the job, which is found again by its name. How they are made again is in unix-open.c.
+ * the job, such as /dev/log, which is found again by its name. A stream that is standard input or
+ * output (sshd makes such) is the caller's after the restore, as a pipe would be. Any other
+ * connection to outside is refused, or else its end is gone after the restore, as the user wishes.
+ * How sockets are made again is in unix-open.c.
  *
  * What SO_PEERCRED tells of a connection is who made it: after a restore, that is ckpt.
  */
@@ -110,7 +113,9 @@ static int fail_outside(const struct res_sock *s, uint32_t other, const char *wh
 			   sizeof(name));
 	r = ck_fail(err, CK_ERR_REFUSED, -EOPNOTSUPP, "cannot dump %s (%s): %s has it", what, name,
 		    who);
-	return ck_err_hint(err, r, "dump that process too, or let the job close the connection");
+	return ck_err_hint(err, r,
+			   "dump that process too, or use --unix=close: then the job finds the "
+			   "connection closed after the restore");
 }
 
 /* What a client wrote to a connection that nobody has accepted can be read by nobody. */
@@ -145,13 +150,28 @@ static int settle_listening(struct engine_dump *d, struct res_sock *s, struct ck
 
 		if (client)
 			r = settle_client(d, client, s, (uint32_t)i + 1, err);
-		else
+		else if (d->opts->unix_sockets == ENGINE_OUTSIDE_REFUSE)
 			r = fail_outside(s, diag->icons[i],
 					 "a listening socket to which a client outside of the job "
 					 "waits to be connected",
 					 err);
 	}
 	return r;
+}
+
+/* The caller's takes its place, with what it has to say. */
+static int settle_stdio(struct res_sock *s, struct ck_err *err)
+{
+	int r;
+
+	s->f->inherit = s->f->stdio;
+	s->peer = 0;
+	if (!s->n_q)
+		return 0;
+	r = ck_fail(err, CK_ERR_BUSY, -EAGAIN,
+		    "cannot dump what was sent to the job by the socket that is its standard "
+		    "input, and that it has not read");
+	return ck_err_hint(err, r, "try again when the job has read it");
 }
 
 static int settle_peer(struct engine_dump *d, struct res_sock *s, struct ck_err *err)
@@ -162,8 +182,14 @@ static int settle_peer(struct engine_dump *d, struct res_sock *s, struct ck_err 
 		s->peer = 0; /* to be found by its name */
 		return 0;
 	}
-	return fail_outside(s, s->peer, "a Unix socket that is connected to outside of the job",
-			    err);
+	if (s->f->stdio >= 0 && s->type == SOCK_STREAM)
+		return settle_stdio(s, err);
+	if (d->opts->unix_sockets == ENGINE_OUTSIDE_REFUSE)
+		return fail_outside(s, s->peer,
+				    "a Unix socket that is connected to outside of the job", err);
+	s->peer = 0;
+	s->orphan = true;
+	return 0;
 }
 
 int res_unix_settle(struct engine_dump *d, struct ck_err *err)
@@ -219,6 +245,9 @@ static int unix_dump(struct engine_dump *d, struct res_file *f, struct ck_err *e
 	e.has_orphan = e.orphan = s->orphan;
 	e.has_pending = s->pending != 0;
 	e.pending = s->pending;
+	e.has_inherit = f->inherit >= 0;
+	e.inherit = e.has_inherit ? (uint32_t)f->inherit : 0;
+	e.uflags = e.has_inherit ? SOCK_EXTERN : 0;
 	if (is_path(&s->name)) {
 		e.has_deleted = true;
 		e.deleted = s->deleted;
@@ -246,6 +275,11 @@ static int unix_dump(struct engine_dump *d, struct res_file *f, struct ck_err *e
 	return r < 0 ? r : res_sock_queue_dump(d, s, err);
 }
 
+static int unix_needs(struct engine_dump *d, struct res_file *f, struct ck_err *err)
+{
+	return f->inherit < 0 ? 0 : res_need_inherit(d, f->inherit, err);
+}
+
 /* ---- restore: see unix-open.c ---- */
 
 static bool unix_owns(const FileEntry *fe)
@@ -263,6 +297,7 @@ const struct res_type res_type_unix = {
 	.name = "a Unix socket",
 	.fd_type = FD_TYPES__UNIXSK,
 	.dump = unix_dump,
+	.needs = unix_needs,
 	.owns = unix_owns,
 	.load = res_sock_unix_load,
 	.open = res_sock_unix_open,

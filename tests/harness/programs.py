@@ -190,6 +190,30 @@ def real_programs():
             results={"work.db": whole},
             needs="/usr/bin/sqlite3",
         ),
+        Program(
+            "redis",
+            ["/usr/bin/python3", "redis.py"],
+            files=["redis.py"],
+            needs="/usr/bin/redis-server",
+        ),
+        Program(
+            "nginx",
+            ["/usr/bin/python3", "nginx.py"],
+            files=["nginx.py"],
+            needs="/usr/sbin/nginx",
+        ),
+        Program(
+            "node",
+            ["/usr/bin/node", "http.js"],
+            files=["http.js"],
+            needs="/usr/bin/node",
+        ),
+        Program(
+            "postgres",
+            ["/usr/bin/python3", "postgres.py"],
+            files=["postgres.py"],
+            needs="/usr/bin/pgbench",
+        ),
     ]
 
 

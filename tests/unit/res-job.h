@@ -39,6 +39,7 @@ enum { JOB_TASKS = 3, JOB_OPS = 256 };
 struct job {
 	int n_tasks; /* task 1 is the child of task 0, task 2 that of task 1 */
 	unsigned int dump_flags, restore_flags;
+	enum engine_outside away; /* what becomes of connections to outside */
 	void (*make)(int task);   /* opens things; forks come after task's own make() */
 	void (*outside)(void);    /* in the test itself, before the job is forked; may be NULL */
 	void (*caller)(void);     /* in the process that restores, before res_open(); may be NULL */
@@ -224,6 +225,8 @@ static inline int job_look(const struct job *j, struct job_dump *jd)
 
 	memset(jd, 0, sizeof(*jd));
 	jd->opts.flags = j->dump_flags;
+	jd->opts.tcp = j->away;
+	jd->opts.unix_sockets = jd->opts.pipes = j->away;
 	jd->opts.pid = shared->pid[0];
 	jd->d.opts = &jd->opts;
 	ckpt_needs__init(&jd->d.needs);

@@ -2,6 +2,8 @@
 /* TCP and UDP sockets of a small job: listening, connected with each other, with queues. */
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 
 #include "tests/unit/res-job.h"
@@ -244,9 +246,173 @@ START_TEST(peer_outside)
 }
 END_TEST
 
+/* ---- connections that lead to another process, which has sent something ---- */
+
+enum { AWAY = 10, AWAY_TOO, GONE, OVER, CUT };
+
+/* By the order in which it accepts them: keeps two, closes two, cuts one off. */
+static void away_peer(int listening)
+{
+	const struct linger cut = { .l_onoff = 1, .l_linger = 0 };
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (int i = AWAY; i <= CUT; i++) {
+		int fd = accept(listening, NULL, NULL);
+
+		if (fd < 0 || send(fd, "sent", 4, MSG_NOSIGNAL) != 4)
+			_exit(1);
+		if (i == CUT)
+			setsockopt(fd, SOL_SOCKET, SO_LINGER, &cut, sizeof(cut));
+		if (i > AWAY_TOO)
+			close(fd);
+	}
+	for (;;)
+		pause();
+}
+
+static void away_outside(void)
+{
+	pid_t pid;
+	int port;
+
+	bind_at(100, AF_INET, SOCK_STREAM, &port);
+	ck_assert_int_eq(listen(100, 8), 0);
+	shared->value[0] = port;
+	pid = fork();
+	ck_assert_int_ge(pid, 0);
+	if (pid == 0)
+		away_peer(100);
+	shared->value[1] = pid;
+	close(100);
+}
+
+static void away_make(int task)
+{
+	char buf[4];
+
+	(void)task;
+	for (int fd = AWAY; fd <= CUT; fd++) {
+		struct pollfd p = { .fd = fd, .events = fd > AWAY_TOO ? POLLRDHUP : POLLIN };
+
+		reach(fd, AF_INET, SOCK_STREAM, (int)shared->value[0]);
+		JOB_CHECK(poll(&p, 1, 5000) == 1);
+	}
+	JOB_CHECK(recv(OVER, buf, 4, MSG_WAITALL) == 4 && shutdown(OVER, SHUT_WR) == 0);
+	for (int fd = 0; fd < CUT - AWAY; fd++)
+		if (shared->value[2] & 1 << fd)
+			close(AWAY + fd);
+	if (shared->value[2] & 1 << (CUT - AWAY))
+		close(CUT);
+}
+
+static void ends_with(int fd, int error)
+{
+	char c;
+
+	JOB_CHECK(recv(fd, &c, 1, 0) == (error ? -1 : 0) && (!error || errno == error));
+}
+
+/* The second time it knows that nobody is there. */
+static void breaks(int fd)
+{
+	ssize_t r = send(fd, "x", 1, MSG_NOSIGNAL);
+
+	if (r == 1)
+		r = send(fd, "x", 1, MSG_NOSIGNAL);
+	JOB_CHECK(r == -1 && (errno == EPIPE || errno == ECONNRESET));
+}
+
+static void away_verify(int task)
+{
+	(void)task;
+	reads(AWAY, "sent");
+	ends_with(AWAY, shared->value[3] ? ECONNRESET : 0);
+	breaks(AWAY);
+	reads(GONE, "sent");
+	ends_with(GONE, 0);
+	breaks(GONE);
+	ends_with(OVER, 0);
+	JOB_CHECK(send(OVER, "x", 1, MSG_NOSIGNAL) == -1 && errno == EPIPE);
+	if (job_is_open(CUT)) {
+		reads(CUT, "sent");
+		ends_with(CUT, ECONNRESET);
+		ends_with(CUT, 0);
+	}
+}
+
+static void away_cycle(enum engine_outside away, int closed)
+{
+	shared->value[2] = closed;
+	shared->value[3] = away == ENGINE_OUTSIDE_RESET;
+	job_cycle(&(struct job){ .n_tasks = 1,
+				 .away = away,
+				 .make = away_make,
+				 .outside = away_outside,
+				 .verify = away_verify });
+	kill((pid_t)shared->value[1], SIGKILL);
+	ck_assert_int_eq(waitpid((pid_t)shared->value[1], NULL, 0), shared->value[1]);
+}
+
+START_TEST(outside_closed)
+{
+	away_cycle(ENGINE_OUTSIDE_CLOSE, 0);
+}
+END_TEST
+
+START_TEST(outside_reset)
+{
+	away_cycle(ENGINE_OUTSIDE_RESET, 0);
+}
+END_TEST
+
+static void gone_verify(int task)
+{
+	(void)task;
+	reads(GONE, "sent");
+	ends_with(GONE, 0);
+	breaks(GONE);
+	ends_with(OVER, 0);
+}
+
+/* What has ended before the dump needs nobody's leave. */
+START_TEST(outside_gone)
+{
+	shared->value[2] = 1 | 1 << (AWAY_TOO - AWAY) | 1 << (CUT - AWAY);
+	job_cycle(&(struct job){
+		.n_tasks = 1, .make = away_make, .outside = away_outside, .verify = gone_verify });
+}
+END_TEST
+
+START_TEST(outside_refused)
+{
+	struct job j = { .n_tasks = 1, .make = away_make, .outside = away_outside };
+	char text[40];
+
+	shared->value[2] = 1 << (CUT - AWAY);
+	job_refused(&j, "cannot dump 2 TCP connections that lead out of the job (127.0.0.1:");
+	snprintf(text, sizeof(text), "task %ld (", shared->value[1]);
+	ck_assert_msg(strstr(job_err.what, text) != NULL, "%s: %s", text, job_err.what);
+	ck_assert_ptr_nonnull(strstr(job_err.where, "fd 10"));
+	ck_assert_ptr_nonnull(strstr(job_err.hint, "--tcp=close"));
+	ck_assert_int_eq(job_err.kind, CK_ERR_REFUSED);
+}
+END_TEST
+
+START_TEST(outside_error)
+{
+	shared->value[2] = 1 | 1 << (AWAY_TOO - AWAY);
+	job_refused(&(struct job){ .n_tasks = 1, .make = away_make, .outside = away_outside },
+		    "for which an error waits");
+	ck_assert_int_eq(job_err.kind, CK_ERR_BUSY);
+}
+END_TEST
+
 static Suite *inet_suite(void)
 {
-	const TTest *const tests[] = { tcp, udp, peer_outside };
+	const TTest *const tests[] = {
+		tcp,           udp,          peer_outside,    outside_closed,
+		outside_reset, outside_gone, outside_refused, outside_error
+	};
 	Suite *s = suite_create("engine/res-inet");
 	TCase *c = tcase_create("all");
 

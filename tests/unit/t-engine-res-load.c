@@ -377,6 +377,13 @@ CASE(unix_option, "option of a socket", spec_unix(s)->opts->so_sndbuf = UINT32_M
 CASE(inet_family, "type 1, protocol 6", spec_inet(s)->family = AF_UNIX);
 CASE(inet_state, "state of an IP socket", spec_inet(s)->state = 13);
 CASE(inet_peer, "leads out of the job", spec_inet(s)->state = 1);
+CASE(inet_ended, "end of a TCP connection", InetSkEntry *e = spec_inet(s); e->has_ended = true;
+     e->ended = 4);
+CASE(inet_ended_twice, "end of a TCP connection", InetSkEntry *e = spec_inet(s);
+     e->has_ended = e->has_peer = true; e->ended = 1);
+CASE(unix_inherit, "to be inherited from descriptor 3", UnixSkEntry *e = spec_unix(s);
+     e->has_inherit = true; e->inherit = 3);
+CASE(unix_external, "dumped as external", spec_unix(s)->uflags = 1);
 CASE(inet_address, "address of an IP socket", static uint32_t word; InetSkEntry *e = spec_inet(s);
      e->n_src_addr = 1; e->src_addr = &word; e->src_port = 65536);
 CASE(epoll_target, "once fd 8, that no task", spec_epoll(s, 50));
@@ -455,6 +462,10 @@ static const struct {
 	ROW(inet_state),
 	ROW(inet_peer),
 	ROW(inet_address),
+	ROW(inet_ended),
+	ROW(inet_ended_twice),
+	ROW(unix_inherit),
+	ROW(unix_external),
 	ROW(epoll_target),
 	ROW(epoll_target_closed),
 	ROW(pidfd_stranger),

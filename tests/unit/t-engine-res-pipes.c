@@ -237,6 +237,42 @@ START_TEST(pipe_elsewhere_refused)
 }
 END_TEST
 
+static void closed_outside(void)
+{
+	elsewhere_outside();
+	dup2(outer[1][0], 1);
+	ck_assert_int_eq(write(outer[1][1], "left", 4), 4);
+}
+
+/* Descriptor 3 is to be written, 4 to be read. */
+static void closed_make(int task)
+{
+	elsewhere_make(task);
+	job_move(1, 4);
+	job_move(open("/dev/null", O_RDWR), 1);
+}
+
+static void closed_verify(int task)
+{
+	char buf[8];
+
+	(void)task;
+	signal(SIGPIPE, SIG_IGN);
+	JOB_CHECK(write(3, "x", 1) == -1 && errno == EPIPE);
+	JOB_CHECK(read(4, buf, sizeof(buf)) == 4 && !memcmp(buf, "left", 4));
+	JOB_CHECK(read(4, buf, sizeof(buf)) == 0);
+}
+
+START_TEST(pipe_elsewhere_closed)
+{
+	job_cycle(&(struct job){ .n_tasks = 1,
+				 .away = ENGINE_OUTSIDE_CLOSE,
+				 .make = closed_make,
+				 .outside = closed_outside,
+				 .verify = closed_verify });
+}
+END_TEST
+
 /* Three pipes to outside, and a child whose output is its parent's third. */
 static int third[2];
 
@@ -519,6 +555,7 @@ static Suite *pipes_suite(void)
 				       pipeline,
 				       stdio_inherited,
 				       pipe_elsewhere_refused,
+				       pipe_elsewhere_closed,
 				       stdio_crossed,
 				       stdio_of_two_refused,
 				       stdio_forbidden,

@@ -544,29 +544,145 @@ END_TEST
 
 static int outer[2];
 
-static void outer_open(void)
+/* What job_run() does not close is standard input and output. */
+static void outer_outside(void)
 {
+	int null = open("/dev/null", O_RDWR);
+
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, outer), 0);
-	/* Above what job_run() closes is nothing: it is given as standard input. */
+	for (int i = 0; i < 3; i++)
+		dup2(i ? null : outer[0], i);
+	close(outer[0]);
 }
 
+/* Descriptor 10 is a socket that leads out, with something to be read. */
 static void outer_make(int task)
 {
 	(void)task;
-}
-
-static void outer_in_job(void)
-{
-	outer_open();
-	dup2(outer[0], 0);
+	job_move(0, 10);
+	job_move(open("/dev/null", O_RDWR), 0);
 }
 
 START_TEST(peer_outside)
 {
-	struct job j = { .n_tasks = 1, .make = outer_make, .outside = outer_in_job };
+	struct job j = { .n_tasks = 1, .make = outer_make, .outside = outer_outside };
 
 	job_refused(&j, "connected to outside of the job");
 	ck_assert_ptr_nonnull(strstr(job_err.what, "t-engine-res-un"));
+	ck_assert_ptr_nonnull(strstr(job_err.hint, "--unix=close"));
+}
+END_TEST
+
+static void said_outside(void)
+{
+	outer_outside();
+	ck_assert_int_eq(send(outer[1], "from outside", 12, 0), 12);
+}
+
+static void closed_verify(int task)
+{
+	char c;
+
+	(void)task;
+	reads(10, "from outside");
+	JOB_CHECK(recv(10, &c, 1, 0) == 0);
+	JOB_CHECK(send(10, "x", 1, MSG_NOSIGNAL) == -1 && errno == EPIPE);
+}
+
+START_TEST(peer_closed)
+{
+	job_cycle(&(struct job){ .n_tasks = 1,
+				 .away = ENGINE_OUTSIDE_CLOSE,
+				 .make = outer_make,
+				 .outside = said_outside,
+				 .verify = closed_verify });
+}
+END_TEST
+
+/* ---- standard input and output, as sshd makes them: one socket ---- */
+
+static int back[2]; /* the caller's */
+
+static void stdio_outside(void)
+{
+	outer_outside();
+	dup2(0, 1);
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, back), 0);
+	ck_assert_int_eq(send(back[1], "hello", 5, 0), 5);
+}
+
+static void stdio_make(int task)
+{
+	(void)task;
+}
+
+static void stdio_caller(void)
+{
+	dup2(back[0], 0);
+	dup2(back[0], 1);
+}
+
+static void stdio_verify(int task)
+{
+	char buf[20];
+
+	(void)task;
+	JOB_CHECK(read(0, buf, sizeof(buf)) == 5 && !memcmp(buf, "hello", 5));
+	JOB_CHECK(write(1, "answer", 6) == 6);
+}
+
+START_TEST(stdio_inherited)
+{
+	job_cycle(&(struct job){ .n_tasks = 1,
+				 .make = stdio_make,
+				 .outside = stdio_outside,
+				 .caller = stdio_caller,
+				 .verify = stdio_verify });
+	reads(back[1], "answer");
+}
+END_TEST
+
+/* The caller has nothing that can be both read and written. */
+static void stdio_poor(void)
+{
+	int p[2];
+
+	JOB_CHECK(pipe(p) == 0);
+	dup2(p[0], 0);
+	dup2(p[1], 1);
+	dup2(p[1], 2);
+}
+
+START_TEST(stdio_too_poor)
+{
+	struct job j = { .n_tasks = 1,
+			 .make = stdio_make,
+			 .outside = stdio_outside,
+			 .caller = stdio_poor,
+			 .verify = stdio_verify };
+	struct job_dump jd;
+
+	ck_assert_int_eq(job_dump(&j, &jd), 0);
+	ck_assert_uint_eq(jd.d.needs.n_inherited, 1);
+	job_kill(&j);
+	ck_assert_int_lt(job_restore(&j, &jd), 0);
+	ck_assert_msg(strstr(shared->failure, "both read and written") != NULL, "%s",
+		      shared->failure);
+	job_dump_done(&jd);
+}
+END_TEST
+
+static void stdio_said(void)
+{
+	stdio_outside();
+	ck_assert_int_eq(send(outer[1], "unread", 6, 0), 6);
+}
+
+START_TEST(stdio_unread)
+{
+	job_refused(&(struct job){ .n_tasks = 1, .make = stdio_make, .outside = stdio_said },
+		    "has not read");
+	ck_assert_int_eq(job_err.kind, CK_ERR_BUSY);
 }
 END_TEST
 
@@ -620,8 +736,10 @@ END_TEST
 static Suite *unix_suite(void)
 {
 	const TTest *const tests[] = {
-		pairs,        leaves_queues,      names,        dgrams, rights,        options,
-		peer_outside, sent_to_unaccepted, glued_rights, passed, rights_unclear
+		pairs,           leaves_queues,  names,          dgrams,
+		rights,          options,        peer_outside,   sent_to_unaccepted,
+		glued_rights,    passed,         rights_unclear, peer_closed,
+		stdio_inherited, stdio_too_poor, stdio_unread
 	};
 	Suite *s = suite_create("engine/res-unix");
 	TCase *c = tcase_create("all");
