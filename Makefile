@@ -141,11 +141,13 @@ $(B)/tests/tools/deny: TEST_LIBS = -lseccomp
 
 # Debian packages: what building, testing and the demo need; make lint, which is part of make check, needs more.
 DEPS := build-essential pkg-config libprotobuf-c-dev protobuf-c-compiler libjson-c-dev libcap-dev libkmod-dev \
-	libxxhash-dev libarchive-dev libseccomp-dev kmod scdoc check bats criu lammps python3 perl sqlite3 gzip zstd acl coreutils passwd util-linux \
+	libxxhash-dev libarchive-dev libseccomp-dev kmod scdoc check bats criu lammps redis-tools python3 perl sqlite3 gzip zstd acl coreutils passwd util-linux \
 	qemu-system-x86 busybox-static e2fsprogs cpio iproute2 musl-tools libopenblas-dev python3-numpy
+# Not of make check: some are big, and some would be started as services.
+DEPS_PROGRAMS := nginx-light nodejs
 DEPS_LINT := git clang-format clang-tidy cppcheck shellcheck codespell
 .PHONY: deps deps-lint jobs check check-all check-unit check-cli check-deny check-jobs check-moves check-kill check-interop check-vm \
-	check-cells check-lab check-long demo
+	check-cells check-lab check-long check-programs demo
 deps:
 	$(Q)tests/deps $(DEPS)
 deps-lint: deps
@@ -161,6 +163,7 @@ check-unit: $(UNIT) $(REPLAYS)
 # One suite at a time; each speaks TAP and also runs by hand.
 SUITE_cli = CKPT=$(abspath $(B)/ckpt) bats --tap tests/cli
 SUITE_jobs = tests/harness/run-jobs
+SUITE_programs = tests/harness/run-jobs heavy
 SUITE_moves = tests/harness/run-moves
 SUITE_kill = tests/kill/run-kill
 SUITE_interop = tests/interop/run-interop
@@ -175,6 +178,9 @@ check-cli check-deny check-jobs check-moves check-kill check-interop check-vm ch
 # Every job on every emulated host; LAB holds arguments, CRIU the program of a CRIU to compare with.
 check-lab: jobs
 	$(Q)tests/vm/lab $(if $(CRIU),--criu $(CRIU)) $(LAB)
+check-programs: deps jobs
+	$(Q)tests/deps $(DEPS_PROGRAMS)
+	$(Q)$(SUITE_programs)
 
 # The sub-make is for the packages: what pkg-config says is known only once they are there.
 check: deps-lint
