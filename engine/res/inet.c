@@ -93,6 +93,20 @@ static int look_tcp(const struct engine_dump *d, struct res_sock *s, int fd, str
 	return 0;
 }
 
+/* Parts of a datagram (MSG_MORE), or some that wait for the network: nobody can read them. */
+static int check_sent(int fd, struct ck_err *err)
+{
+	int unsent = 0, r;
+
+	if (ioctl(fd, SIOCOUTQ, &unsent) < 0)
+		return ck_fail_errno(err, "cannot ask what a socket has to send");
+	if (!unsent)
+		return 0;
+	r = ck_fail(err, CK_ERR_BUSY, -EAGAIN,
+		    "cannot dump datagrams that a socket has not sent yet");
+	return ck_err_hint(err, r, "try again when they are sent");
+}
+
 static bool is_link_local(const struct sock_addr *a)
 {
 	return a->len && a->sa.sa_family == AF_INET6 &&
@@ -119,7 +133,7 @@ int res_sock_inet_look(struct engine_dump *d, struct res_file *f, int fd, struct
 	if (s->type == SOCK_STREAM)
 		return look_tcp(d, s, fd, err);
 	s->state = s->peer_name.len ? SOCK_ESTABLISHED : SOCK_CLOSED;
-	return 0;
+	return check_sent(fd, err);
 }
 
 /* ---- options ---- */

@@ -221,6 +221,7 @@ void res_sock_common_done(SkOptsEntry *o)
 {
 	free(o->so_bound_dev);
 	free(o->so_filter);
+	res_sock_more_done(o);
 }
 
 int res_sock_common_check(const SkOptsEntry *o, struct ck_err *err)
@@ -234,7 +235,7 @@ int res_sock_common_check(const SkOptsEntry *o, struct ck_err *err)
 	if (o->so_bound_dev && strlen(o->so_bound_dev) >= IFNAMSIZ)
 		return ck_fail(err, CK_ERR_IMAGE, -EINVAL,
 			       "the interface of a socket makes no sense");
-	return 0;
+	return res_sock_more_check(o, err);
 }
 
 /* The kernel doubles what it is told, and getsockopt() tells the double. */
@@ -320,7 +321,9 @@ int res_sock_common_set(int fd, const SkOptsEntry *o, bool tuned, struct ck_err 
 	    setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, o->so_bound_dev,
 		       (socklen_t)strlen(o->so_bound_dev)) < 0)
 		r = ck_fail_errno(err, "cannot bind a socket to interface %s", o->so_bound_dev);
-	return r == 0 ? set_filter(fd, o, err) : r;
+	if (r == 0)
+		r = set_filter(fd, o, err);
+	return r == 0 ? res_sock_more_set(fd, o, err) : r;
 }
 
 void res_sock_widen(int fd)
@@ -360,6 +363,8 @@ int res_sock_look(struct engine_dump *d, struct res_file *f, int fd, struct ck_e
 		return ck_fail(err, CK_ERR_SYS, r, "cannot ask for the name of a socket");
 	(void)res_sock_peer_name(fd, &s->peer_name);
 	r = res_sock_common_read(fd, &s->opts, err);
+	if (r == 0)
+		r = res_sock_more_read(fd, s, s->peer_name.len == 0, err);
 	return r < 0 ? r : res_fown_look(d, f, err);
 }
 

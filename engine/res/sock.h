@@ -71,6 +71,8 @@ void res_sock_opts_read(int fd, const struct sock_opt *t, size_t n, void *msg);
 int res_sock_opts_set(int fd, const struct sock_opt *t, size_t n, const void *msg,
 		      struct ck_err *err);
 
+struct res_sock;
+
 /* Bits of SO_BUF_LOCK */
 #define SOCK_LOCK_SND 1u
 #define SOCK_LOCK_RCV 2u
@@ -81,6 +83,11 @@ void res_sock_common_done(SkOptsEntry *o);
 int res_sock_common_check(const SkOptsEntry *o, struct ck_err *err);
 /* tuned: the kernel sizes the buffers by itself, unless they are locked. */
 int res_sock_common_set(int fd, const SkOptsEntry *o, bool tuned, struct ck_err *err);
+/* sock-more.c: options without a field, in o->more. idle: there is no TCP connection. */
+int res_sock_more_read(int fd, struct res_sock *s, bool idle, struct ck_err *err);
+void res_sock_more_done(SkOptsEntry *o);
+int res_sock_more_check(const SkOptsEntry *o, struct ck_err *err);
+int res_sock_more_set(int fd, const SkOptsEntry *o, struct ck_err *err);
 /* As much room to send as this user may have; res_sock_common_set() takes it back. */
 void res_sock_widen(int fd);
 

@@ -2,6 +2,7 @@
 /* TCP and UDP sockets of a small job: listening, connected with each other, with queues. */
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <netinet/udp.h>
 #include <poll.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -407,12 +408,103 @@ START_TEST(outside_error)
 }
 END_TEST
 
+/* ---- options beyond the usual ones ---- */
+
+static const struct {
+	int fd, level, opt, value;
+} more[] = {
+	{ 10, IPPROTO_TCP, TCP_MAXSEG, 1200 },
+	{ 10, IPPROTO_TCP, TCP_THIN_LINEAR_TIMEOUTS, 1 },
+	{ 10, IPPROTO_TCP, TCP_INQ, 1 },
+	{ 10, SOL_SOCKET, SO_ZEROCOPY, 1 },
+	{ 11, IPPROTO_IP, IP_RECVTTL, 1 },
+	{ 11, IPPROTO_IP, IP_RECVTOS, 1 },
+	{ 11, IPPROTO_IP, IP_MINTTL, 7 },
+	{ 11, IPPROTO_IP, IP_MULTICAST_ALL, 0 },
+	{ 11, IPPROTO_IP, IP_MULTICAST_IF, 0x0100007f },
+	{ 11, IPPROTO_UDP, UDP_SEGMENT, 500 },
+	{ 11, IPPROTO_UDP, UDP_GRO, 1 },
+	{ 11, SOL_SOCKET, SO_TIMESTAMPING, 0x18 },
+	{ 12, IPPROTO_IPV6, IPV6_RECVTCLASS, 1 },
+	{ 12, IPPROTO_IPV6, IPV6_RECVERR, 1 },
+	{ 12, IPPROTO_IPV6, IPV6_DONTFRAG, 1 },
+	{ 12, IPPROTO_IPV6, IPV6_MULTICAST_HOPS, 9 },
+	{ 12, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DO },
+};
+
+static void more_make(int task)
+{
+	(void)task;
+	job_move(socket(AF_INET, SOCK_STREAM, 0), 10);
+	job_move(socket(AF_INET, SOCK_DGRAM, 0), 11);
+	job_move(socket(AF_INET6, SOCK_DGRAM, 0), 12);
+	for (size_t i = 0; i < CK_ARRAY_SIZE(more); i++)
+		set(more[i].fd, more[i].level, more[i].opt, more[i].value);
+	JOB_CHECK(setsockopt(10, IPPROTO_TCP, TCP_CONGESTION, "reno", 4) == 0);
+	JOB_CHECK(setsockopt(11, IPPROTO_IP, IP_OPTIONS, "\x01\x01\x01\x01", 4) == 0);
+}
+
+static void more_verify(int task)
+{
+	char buf[64];
+	socklen_t len = sizeof(buf);
+
+	(void)task;
+	for (size_t i = 0; i < CK_ARRAY_SIZE(more); i++)
+		if (get(more[i].fd, more[i].level, more[i].opt) != more[i].value) {
+			snprintf(shared->failure, sizeof(shared->failure),
+				 "option %d of level %d of fd %d is lost", more[i].opt,
+				 more[i].level, more[i].fd);
+			_exit(1);
+		}
+	JOB_CHECK(getsockopt(10, IPPROTO_TCP, TCP_CONGESTION, buf, &len) == 0);
+	JOB_CHECK(strcmp(buf, "reno") == 0);
+	len = sizeof(buf);
+	JOB_CHECK(getsockopt(11, IPPROTO_IP, IP_OPTIONS, buf, &len) == 0 && len == 4);
+	JOB_CHECK(memcmp(buf, "\x01\x01\x01\x01", 4) == 0);
+}
+
+START_TEST(more_options)
+{
+	job_cycle(&(struct job){ .n_tasks = 1, .make = more_make, .verify = more_verify });
+}
+END_TEST
+
+static void cork_make(int task)
+{
+	(void)task;
+	job_move(socket(AF_INET, SOCK_DGRAM, 0), 11);
+	set(11, IPPROTO_UDP, UDP_CORK, 1);
+}
+
+START_TEST(corked)
+{
+	job_refused(&(struct job){ .n_tasks = 1, .make = cork_make }, "with UDP_CORK set");
+}
+END_TEST
+
+static void unsent_make(int task)
+{
+	int port;
+
+	(void)task;
+	bind_at(11, AF_INET, SOCK_DGRAM, &port);
+	reach(12, AF_INET, SOCK_DGRAM, port);
+	JOB_CHECK(send(12, "part", 4, MSG_MORE) == 4);
+}
+
+START_TEST(unsent)
+{
+	job_refused(&(struct job){ .n_tasks = 1, .make = unsent_make }, "has not sent yet");
+	ck_assert_int_eq(job_err.kind, CK_ERR_BUSY);
+}
+END_TEST
+
 static Suite *inet_suite(void)
 {
-	const TTest *const tests[] = {
-		tcp,           udp,          peer_outside,    outside_closed,
-		outside_reset, outside_gone, outside_refused, outside_error
-	};
+	const TTest *const tests[] = { tcp,           udp,          peer_outside,    outside_closed,
+				       outside_reset, outside_gone, outside_refused, outside_error,
+				       more_options,  corked,       unsent };
 	Suite *s = suite_create("engine/res-inet");
 	TCase *c = tcase_create("all");
 

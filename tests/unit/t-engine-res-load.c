@@ -384,6 +384,9 @@ CASE(inet_ended_twice, "end of a TCP connection", InetSkEntry *e = spec_inet(s);
 CASE(unix_inherit, "to be inherited from descriptor 3", UnixSkEntry *e = spec_unix(s);
      e->has_inherit = true; e->inherit = 3);
 CASE(unix_external, "dumped as external", spec_unix(s)->uflags = 1);
+CASE(inet_option, "option 31 of level 6", static SkMoreEntry m; static SkMoreEntry *all[] = { &m };
+     SkOptsEntry *o = spec_inet(s)->opts; sk_more_entry__init(&m); m.level = IPPROTO_TCP;
+     m.opt = 31; o->more = all; o->n_more = 1);
 CASE(inet_address, "address of an IP socket", static uint32_t word; InetSkEntry *e = spec_inet(s);
      e->n_src_addr = 1; e->src_addr = &word; e->src_port = 65536);
 CASE(epoll_target, "once fd 8, that no task", spec_epoll(s, 50));
@@ -462,6 +465,7 @@ static const struct {
 	ROW(inet_state),
 	ROW(inet_peer),
 	ROW(inet_address),
+	ROW(inet_option),
 	ROW(inet_ended),
 	ROW(inet_ended_twice),
 	ROW(unix_inherit),
