@@ -429,6 +429,7 @@ CASE(lock_fd, "which is not open", s->lock.fd = 6);
 CASE(lock_pid, "which is not open", s->lock.pid = 1);
 /* clang-format on */
 
+/* clang-format off */
 static const struct {
 	const char *name;
 	void (*change)(struct spec *s);
@@ -508,6 +509,7 @@ static const struct {
 	ROW(lock_fd),
 	ROW(lock_pid),
 };
+/* clang-format on */
 
 START_TEST(refused)
 {
