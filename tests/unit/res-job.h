@@ -246,16 +246,15 @@ static inline int job_look(const struct job *j, struct job_dump *jd)
 
 static inline void job_dump_done(struct job_dump *jd)
 {
+	CkptNeeds *needs = malloc(sizeof(*needs));
+
 	engine_inject_done(&jd->d);
 	res_dump_done(&jd->d);
 	engine_tasks_free(&jd->d);
-	for (size_t i = 0; i < jd->d.needs.n_paths; i++)
-		ckpt_need_path__free_unpacked(jd->d.needs.paths[i], NULL);
-	free(jd->d.needs.paths);
-	for (size_t i = 0; i < jd->d.needs.n_addresses; i++)
-		ckpt_need_address__free_unpacked(jd->d.needs.addresses[i], NULL);
-	free(jd->d.needs.addresses);
-	free(jd->d.needs.inherited);
+	/* It frees the message, too. */
+	ck_assert_ptr_nonnull(needs);
+	*needs = jd->d.needs;
+	ckpt_needs__free_unpacked(needs, NULL);
 	if (jd->d.ipc)
 		ckpt_ipc__free_unpacked(jd->d.ipc, NULL);
 }

@@ -202,7 +202,7 @@ START_TEST(needs)
 	ck_assert_ptr_nonnull(p->mount_point);
 	p = need_of(&jd, job_path("write"));
 	ck_assert_uint_eq(p->access, O_RDWR);
-	ck_assert(p->has_size && !p->has_hash);
+	ck_assert(p->has_size && p->has_hash);
 	p = need_of(&jd, job_dir);
 	ck_assert_int_eq(p->roles[0], CKPT_PATH_ROLE__CKPT_PATH_CWD);
 	p = need_of(&jd, job_path("gone"));
