@@ -160,6 +160,7 @@ static bool may_be_unknown(const char *key)
 		"raw",
 		"tcp_opts",
 		"so_buf_lock",
+		"pidfd",
 	};
 
 	for (size_t i = 0; i < CK_ARRAY_SIZE(keys); i++)
