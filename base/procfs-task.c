@@ -173,22 +173,19 @@ enum status_key {
 	KEY_SECCOMP,
 	KEY_FILTERS,
 	KEY_RSS,
+	KEY_LCK,
 	N_KEYS,
 };
 static const char *const status_keys[N_KEYS] = {
-	[KEY_UMASK] = "Umask",    [KEY_STATE] = "State",
-	[KEY_TGID] = "Tgid",      [KEY_PID] = "Pid",
-	[KEY_PPID] = "PPid",      [KEY_TRACER] = "TracerPid",
-	[KEY_UID] = "Uid",        [KEY_GID] = "Gid",
-	[KEY_GROUPS] = "Groups",  [KEY_NSPID] = "NSpid",
-	[KEY_NSPGID] = "NSpgid",  [KEY_NSSID] = "NSsid",
-	[KEY_SIGPND] = "SigPnd",  [KEY_SHDPND] = "ShdPnd",
-	[KEY_SIGBLK] = "SigBlk",  [KEY_SIGIGN] = "SigIgn",
-	[KEY_SIGCGT] = "SigCgt",  [KEY_CAPINH] = "CapInh",
-	[KEY_CAPPRM] = "CapPrm",  [KEY_CAPEFF] = "CapEff",
-	[KEY_CAPBND] = "CapBnd",  [KEY_CAPAMB] = "CapAmb",
-	[KEY_NNP] = "NoNewPrivs", [KEY_SECCOMP] = "Seccomp",
-	[KEY_RSS] = "VmRSS",      [KEY_FILTERS] = "Seccomp_filters",
+	[KEY_UMASK] = "Umask",   [KEY_STATE] = "State",    [KEY_TGID] = "Tgid",
+	[KEY_PID] = "Pid",       [KEY_PPID] = "PPid",      [KEY_TRACER] = "TracerPid",
+	[KEY_UID] = "Uid",       [KEY_GID] = "Gid",        [KEY_GROUPS] = "Groups",
+	[KEY_NSPID] = "NSpid",   [KEY_NSPGID] = "NSpgid",  [KEY_NSSID] = "NSsid",
+	[KEY_SIGPND] = "SigPnd", [KEY_SHDPND] = "ShdPnd",  [KEY_SIGBLK] = "SigBlk",
+	[KEY_SIGIGN] = "SigIgn", [KEY_SIGCGT] = "SigCgt",  [KEY_CAPINH] = "CapInh",
+	[KEY_CAPPRM] = "CapPrm", [KEY_CAPEFF] = "CapEff",  [KEY_CAPBND] = "CapBnd",
+	[KEY_CAPAMB] = "CapAmb", [KEY_NNP] = "NoNewPrivs", [KEY_SECCOMP] = "Seccomp",
+	[KEY_RSS] = "VmRSS",     [KEY_LCK] = "VmLck",      [KEY_FILTERS] = "Seccomp_filters",
 };
 
 static bool parse_nnp(struct ck_text *t, bool *ret)
@@ -262,6 +259,9 @@ static int parse_status_value(enum status_key key, struct ck_text *v, struct pro
 		break;
 	case KEY_RSS:
 		ok = ck_text_u64(v, 10, &s->vm_rss_kib);
+		break;
+	case KEY_LCK:
+		ok = ck_text_u64(v, 10, &s->vm_lck_kib);
 		break;
 	default:
 		ok = masks[key] ? ck_text_u64(v, 16, masks[key]) : parse_pid(v, pids[key]);

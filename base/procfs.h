@@ -49,6 +49,7 @@ struct proc_status {
 	int seccomp;         /* 0 none, 1 strict, 2 filter */
 	int seccomp_filters; /* how many, -1 if the kernel doesn't say */
 	uint64_t vm_rss_kib;
+	uint64_t vm_lck_kib; /* locked */
 };
 
 /* VmFlags of smaps, proc_pid_smaps(5): the ones a dump cares about */

@@ -208,7 +208,6 @@ static const struct {
 	  "start the job with "
 	  "GLIBC_TUNABLES=glibc.cpu.hwcaps=-SHSTK" },
 	{ PROC_VM_SEALED, "a sealed mapping", "start the job without memory sealing" },
-	{ PROC_VM_DROPPABLE, "a droppable mapping", "it belongs to getrandom(2) in the vDSO" },
 	{ PROC_VM_IO | PROC_VM_PFNMAP, "device memory", "close the device first" },
 };
 

@@ -17,4 +17,10 @@ int engine_private_pages(int pagemap, uint64_t start, uint64_t end,
 			 int (*fn)(uint64_t start, uint64_t end, void *arg, struct ck_err *err),
 			 void *arg, struct ck_err *err);
 
+/* The same for pages under MADV_GUARD_INSTALL, of all mappings; none where the kernel can't tell.
+ */
+int engine_guard_pages(int pagemap, uint64_t start, uint64_t end,
+		       int (*fn)(uint64_t start, uint64_t end, void *arg, struct ck_err *err),
+		       void *arg, struct ck_err *err);
+
 #endif

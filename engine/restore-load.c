@@ -202,8 +202,8 @@ static int check_vma(const struct engine_restore *r, const VmaEntry *v, uint64_t
 
 	if (v->status & IMAGE_VMA_VSYSCALL)
 		return 0;
-	if (v->start < *end || v->start >= v->end || v->end > r->task_size ||
-	    (v->start | v->end | v->pgoff) % IMAGE_PAGE_SIZE ||
+	if ((v->start < *end && !(v->status & IMAGE_VMA_GUARD)) || v->start >= v->end ||
+	    v->end > r->task_size || (v->start | v->end | v->pgoff) % IMAGE_PAGE_SIZE ||
 	    v->pgoff > INT64_MAX - (v->end - v->start))
 		return ck_fail(err, v->end > r->task_size ? CK_ERR_HOST : CK_ERR_IMAGE, -EBADMSG,
 			       "cannot place the mapping at %llx", (unsigned long long)v->start);
@@ -267,6 +267,21 @@ static int check_pages(const struct engine_rtask *t, struct ck_err *err)
 	return 0;
 }
 
+/* Guard regions lie inside of mappings, and are made when those are there. */
+static bool guards_last(const MmEntry *mm)
+{
+	CK_AUTO(free) VmaEntry **sorted = calloc(mm->n_vmas + 1, sizeof(*sorted));
+	size_t n = 0;
+
+	for (int guards = 0; sorted && guards < 2; guards++)
+		for (size_t i = 0; i < mm->n_vmas; i++)
+			if (!(mm->vmas[i]->status & IMAGE_VMA_GUARD) == !guards)
+				sorted[n++] = mm->vmas[i];
+	if (sorted && n)
+		memcpy(mm->vmas, sorted, n * sizeof(*sorted));
+	return sorted != NULL;
+}
+
 static int load_memory(struct engine_restore *r, struct engine_rtask *t, struct ck_err *err)
 {
 	ProtobufCMessage *m = NULL;
@@ -275,7 +290,8 @@ static int load_memory(struct engine_restore *r, struct engine_rtask *t, struct 
 	if (rc < 0)
 		return rc;
 	t->mm = (MmEntry *)m;
-	rc = check_mm(r, t->mm, err);
+	rc = guards_last(t->mm) ? check_mm(r, t->mm, err)
+				: ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot load memory");
 	if (rc == 0)
 		rc = image_read_pagemap(r->image, IMAGE_PAGEMAP, t->ps->pid, &t->pages, err);
 	return rc < 0 ? rc : check_pages(t, err);

@@ -96,13 +96,9 @@ static void plan_advice(struct script *s, const VmaEntry *v)
 {
 	uint64_t len = v->end - v->start;
 
-	if (v->status & (IMAGE_VMA_VSYSCALL | IMAGE_VMA_VDSO | IMAGE_VMA_VVAR | IMAGE_VMA_UPROBES))
+	if (v->status & (IMAGE_VMA_VSYSCALL | IMAGE_VMA_VDSO | IMAGE_VMA_VVAR | IMAGE_VMA_UPROBES |
+			 IMAGE_VMA_GUARD))
 		return;
-	if (v->status & IMAGE_VMA_GUARD) {
-		script_syscall(s, SCRIPT_OK, SYS_madvise, v->start, len, ADVICE_GUARD_INSTALL, 0, 0,
-			       0, "guard memory at %llx", (unsigned long long)v->start);
-		return;
-	}
 	for (size_t i = 0; v->has_madv && i < CK_ARRAY_SIZE(advices); i++)
 		if (v->madv & (1ull << advices[i].advice))
 			script_syscall(s, advices[i].expect, SYS_madvise, v->start, len,
@@ -111,9 +107,20 @@ static void plan_advice(struct script *s, const VmaEntry *v)
 				       (unsigned long long)v->start);
 	/* Pages that may not be touched can't be faulted in; the mapping is marked all the same. */
 	if (v->flags & MAP_LOCKED)
-		script_syscall(s, v->prot == PROT_NONE ? SCRIPT_ANY : SCRIPT_OK, SYS_mlock,
-			       v->start, len, 0, 0, 0, 0, "lock memory at %llx",
-			       (unsigned long long)v->start);
+		script_syscall(s, v->prot == PROT_NONE ? SCRIPT_ANY : SCRIPT_OK, SYS_mlock2,
+			       v->start, len, v->has_lock_on_fault && v->lock_on_fault, 0, 0, 0,
+			       "lock memory at %llx", (unsigned long long)v->start);
+}
+
+/* Before memory is locked: then there are no more guards to be had. */
+static void plan_guards(struct script *s, const MmEntry *mm)
+{
+	for (size_t i = 0; i < mm->n_vmas; i++)
+		if (mm->vmas[i]->status & IMAGE_VMA_GUARD)
+			script_syscall(s, SCRIPT_OK, SYS_madvise, mm->vmas[i]->start,
+				       mm->vmas[i]->end - mm->vmas[i]->start, ADVICE_GUARD_INSTALL,
+				       0, 0, 0, "guard memory at %llx",
+				       (unsigned long long)mm->vmas[i]->start);
 }
 
 /* ---- the vDSO ---- */
@@ -280,7 +287,11 @@ int engine_plan_shared(struct engine_restore *r, struct engine_rtask *t, struct 
 	if (parked)
 		script_syscall(t->script, SCRIPT_OK, SYS_munmap, r->shm[0].addr, parked, 0, 0, 0, 0,
 			       "unmap parked memory");
+	plan_guards(t->script, t->mm);
 	for (size_t i = 0; i < t->mm->n_vmas; i++)
 		plan_advice(t->script, t->mm->vmas[i]);
+	if (t->mm->has_lock_future && t->mm->lock_future)
+		script_syscall(t->script, SCRIPT_OK, SYS_mlockall, t->mm->lock_future, 0, 0, 0, 0,
+			       0, "have all memory to come locked");
 	return 0;
 }

@@ -1,14 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 /* mm-*.img: the address space of a process without its contents. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/auto.h"
+#include "base/fd.h"
 #include "engine/dump.h"
+#include "engine/inject.h"
+#include "engine/pagemap.h"
 #include "image/format.h"
 #include "image/mm.pb-c.h"
+
+#ifndef MAP_DROPPABLE
+#define MAP_DROPPABLE 0x08 /* v6.11 */
+#endif
 
 static void mm_free(MmEntry *m)
 {
@@ -40,7 +49,9 @@ static uint64_t advice_bits(const struct proc_map *m)
 
 static uint32_t map_flags(const struct proc_map *m, uint32_t status)
 {
-	uint32_t flags = m->shared ? MAP_SHARED : MAP_PRIVATE;
+	uint32_t flags = m->shared                        ? MAP_SHARED
+			 : m->vmflags & PROC_VM_DROPPABLE ? MAP_DROPPABLE
+							  : MAP_PRIVATE;
 
 	if (!(status & (IMAGE_VMA_FILE_PRIVATE | IMAGE_VMA_FILE_SHARED)))
 		flags |= MAP_ANONYMOUS;
@@ -70,6 +81,7 @@ static VmaEntry *make_vma(const struct engine_dump *d, const struct engine_task 
 	v->fd = -1;
 	v->has_madv = 1;
 	v->madv = advice_bits(m);
+	v->has_lock_on_fault = v->lock_on_fault = (m->vmflags & PROC_VM_LOCKONFAULT) != 0;
 	if (status & (IMAGE_VMA_FILE_PRIVATE | IMAGE_VMA_FILE_SHARED)) {
 		v->pgoff = m->pgoff;
 		v->shmid = t->map_file_ids[i];
@@ -94,6 +106,71 @@ static int make_vmas(const struct engine_dump *d, const struct engine_task *t, M
 	return 0;
 }
 
+struct guards {
+	MmEntry *mm;
+	size_t room;
+};
+
+static int add_guard(uint64_t start, uint64_t end, void *arg, struct ck_err *err)
+{
+	struct guards *g = arg;
+	VmaEntry **grown, *v;
+
+	if (g->mm->n_vmas == g->room) {
+		g->room = g->room * 2 + 8;
+		grown = reallocarray(g->mm->vmas, g->room, sizeof(*grown));
+		if (!grown)
+			return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot list guard regions");
+		g->mm->vmas = grown;
+	}
+	v = malloc(sizeof(*v));
+	if (!v)
+		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot list guard regions");
+	vma_entry__init(v);
+	v->start = start;
+	v->end = end;
+	v->flags = MAP_PRIVATE | MAP_ANONYMOUS;
+	v->status = IMAGE_VMA_GUARD;
+	v->fd = -1;
+	g->mm->vmas[g->mm->n_vmas++] = v;
+	return 0;
+}
+
+/* Behind all mappings. */
+static int make_guards(const struct engine_task *t, MmEntry *mm, struct ck_err *err)
+{
+	CK_AUTO(fd) int pagemap = openat(t->dirfd, "pagemap", O_RDONLY | O_CLOEXEC);
+	struct guards g = { .mm = mm, .room = mm->n_vmas };
+	uint64_t end = 0;
+
+	if (pagemap < 0)
+		return ck_fail_errno(err, "cannot open the pagemap");
+	for (size_t i = 0; i < t->maps.n; i++)
+		if (!(engine_map_status(&t->maps.m[i]) & IMAGE_VMA_VSYSCALL))
+			end = t->maps.m[i].end;
+	return engine_guard_pages(pagemap, 0, end, add_guard, &g, err);
+}
+
+/* Whether what the task maps from now on is locked shows in what we have mapped there. */
+static int find_lock_future(const struct engine_task *t, MmEntry *mm, struct ck_err *err)
+{
+	CK_AUTO(proc_status) struct proc_status status = { 0 };
+	CK_AUTO(proc_maps) struct proc_maps maps = { 0 };
+	int r = proc_read_status(t->dirfd, &status, err);
+
+	if (r < 0 || !status.vm_lck_kib || !t->inject)
+		return r;
+	r = proc_read_smaps(t->dirfd, &maps, err);
+	for (size_t i = 0; i < maps.n; i++)
+		if (maps.m[i].start == t->inject->area && (maps.m[i].vmflags & PROC_VM_LOCKED)) {
+			mm->has_lock_future = true;
+			mm->lock_future = MCL_FUTURE;
+			if (maps.m[i].vmflags & PROC_VM_LOCKONFAULT)
+				mm->lock_future |= MCL_ONFAULT;
+		}
+	return r;
+}
+
 /* Without the closing AT_NULL pair, which the kernel sees to: CRIU takes 44 words at most. */
 static int make_auxv(const struct engine_task *t, MmEntry *mm)
 {
@@ -113,6 +190,7 @@ int engine_write_mm(struct engine_dump *d, struct engine_task *t, struct ck_err 
 {
 	const struct proc_stat *s = &t->stat;
 	CK_AUTO(mm) MmEntry *mm = malloc(sizeof(*mm));
+	int r;
 
 	if (!mm)
 		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot describe the address space");
@@ -135,5 +213,10 @@ int engine_write_mm(struct engine_dump *d, struct engine_task *t, struct ck_err 
 	mm->thp_disabled = t->view->thp_disabled != 0;
 	if (make_vmas(d, t, mm) < 0 || make_auxv(t, mm) < 0)
 		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot describe the address space");
+	r = make_guards(t, mm, err);
+	if (r == 0)
+		r = find_lock_future(t, mm, err);
+	if (r < 0)
+		return r;
 	return image_write_one(d->images, IMAGE_MM, (unsigned int)t->ns_pid, &mm->base, err);
 }

@@ -252,13 +252,15 @@ static int writer_close(struct writer *w, struct ck_err *err)
 
 /* ---- private memory ---- */
 
+/* Droppable memory is randomness that must not come twice; its user knows what zeros mean. */
 static bool is_copied(const struct proc_map *m)
 {
 	const uint32_t not = IMAGE_VMA_VVAR | IMAGE_VMA_VSYSCALL | IMAGE_VMA_ANON_SHARED |
 			     IMAGE_VMA_FILE_SHARED | IMAGE_VMA_VDSO;
 
 	/* One without pages is a reservation: without PAGEMAP_SCAN a slow one to walk. */
-	return !(engine_map_status(m) & not ) && (m->rss_kib || m->swap_kib);
+	return !(engine_map_status(m) & not ) && (m->rss_kib || m->swap_kib) &&
+	       !(m->vmflags & PROC_VM_DROPPABLE);
 }
 
 /* A run of a task's own pages, over one or several mappings. */

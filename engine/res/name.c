@@ -5,8 +5,11 @@
  * end so by itself, may have been given to another file since, or may be hidden by a mount: what
  * decides is always the inode. A file without a name that leads to it is carried in the image.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/vfs.h>
@@ -129,6 +132,46 @@ static int fail_name(const struct res_file *f, struct ck_err *err)
 	return ck_err_hint(err, r, "a mount hides it, or another file has its name now");
 }
 
+/*
+ * It has lost this name and has others: a copy would no longer be what they lead to. One in the
+ * same directory is found; f->name is without " (deleted)". 1 or an error. (On overlayfs, deleted
+ * files may count their names below.)
+ */
+static int find_other_name(struct res_file *f, struct ck_err *err)
+{
+	char *base = strrchr(f->name, '/') + 1;
+	CK_AUTO(free) char *dir = strndup(f->name, (size_t)(base - f->name));
+	int fd = dir ? res_name_open(f->task, dir, O_RDONLY | O_DIRECTORY) : -ENOMEM, r;
+	DIR *dp = fd >= 0 ? fdopendir(fd) : NULL;
+	const struct dirent *e;
+	char *found = NULL;
+
+	while (dp && !found && (e = readdir(dp)))
+		if (e->d_ino == f->st.st_ino) {
+			if (asprintf(&found, "%s%s", dir, e->d_name) < 0)
+				found = NULL;
+			if (found && leads_to(f, found) != 1) {
+				free(found);
+				found = NULL;
+			}
+		}
+	if (dp)
+		closedir(dp);
+	else if (fd >= 0)
+		close(fd);
+	if (found) {
+		free(f->name);
+		f->name = found;
+		return 1;
+	}
+	r = ck_fail(err, CK_ERR_REFUSED, -ENOENT,
+		    "cannot dump the deleted file %s, which has %u other names", f->name,
+		    (unsigned int)f->st.st_nlink);
+	return ck_err_hint(err, r,
+			   "a copy of it would not be theirs; remove them, or have the job "
+			   "open one of them");
+}
+
 int res_name_look(struct engine_dump *d, struct res_file *f, const char *link, struct ck_err *err)
 {
 	f->name = strdup(link);
@@ -156,8 +199,10 @@ int res_name_look(struct engine_dump *d, struct res_file *f, const char *link, s
 			return fail_name(f, err);
 		if (r == 0)
 			r = leads_to(f, f->name);
+		if (r == 0 && !S_ISDIR(f->st.st_mode) && fs_magic(f) != OVERLAYFS_SUPER_MAGIC)
+			r = find_other_name(f, err);
 		if (r != 0)
-			return r < 0 ? fail_name(f, err) : 0;
+			return r == -EACCES ? fail_name(f, err) : r < 0 ? r : 0;
 	} else {
 		res_name_strip_deleted(f->name);
 	}

@@ -48,6 +48,18 @@ static bool dir_match(const struct engine_fd *fd)
 	return S_ISDIR(fd->st.st_mode) && fd->link[0] == '/';
 }
 
+/* Nothing else gives a directory's descriptor an owner. Linux fs/notify/dnotify/dnotify.c */
+static int refuse_dnotify(const struct res_file *f, struct ck_err *err)
+{
+	int r;
+
+	if (!S_ISDIR(f->st.st_mode) || !f->fown.pid)
+		return 0;
+	r = ck_fail(err, CK_ERR_REFUSED, -EOPNOTSUPP,
+		    "cannot dump a directory that is watched by F_NOTIFY");
+	return ck_err_hint(err, r, "inotify instances can be kept");
+}
+
 static int reg_look(struct engine_dump *d, struct res_file *f, struct ck_err *err)
 {
 	int r = res_name_look(d, f, f->link, err);
@@ -56,7 +68,9 @@ static int reg_look(struct engine_dump *d, struct res_file *f, struct ck_err *er
 		   res_is_memfd(f->link, f->st.st_dev);
 	if (r == 0)
 		r = res_state_look(d, f, false, err);
-	return r < 0 ? r : res_fown_look(d, f, err);
+	if (r == 0)
+		r = res_fown_look(d, f, err);
+	return r < 0 ? r : refuse_dnotify(f, err);
 }
 
 /* A log that is only appended to may be longer when the job comes back. */

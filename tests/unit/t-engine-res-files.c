@@ -267,6 +267,31 @@ START_TEST(changed)
 }
 END_TEST
 
+/* ---- a file that has lost the name it was opened by, and has another ---- */
+
+static void linked_make(int task)
+{
+	(void)task;
+	job_open(3, "first", O_RDWR, "abc");
+	JOB_CHECK(link(job_path("first"), job_path("second")) == 0);
+	JOB_CHECK(unlink(job_path("first")) == 0);
+}
+
+static void linked_verify(int task)
+{
+	struct stat st, other;
+
+	(void)task;
+	JOB_CHECK(fstat(3, &st) == 0 && stat(job_path("second"), &other) == 0);
+	JOB_CHECK(st.st_ino == other.st_ino && st.st_nlink == 1 && st.st_size == 3);
+}
+
+START_TEST(linked)
+{
+	job_cycle(&(struct job){ .n_tasks = 1, .make = linked_make, .verify = linked_verify });
+}
+END_TEST
+
 /* ---- what is refused ---- */
 
 static int refused_kind;
@@ -276,6 +301,8 @@ enum {
 	R_INOTIFY,
 	R_PIDFD,
 	R_LEASE,
+	R_DNOTIFY,
+	R_LINKED,
 	R_PROC,
 	R_PROC_DEEP,
 	N_REFUSED,
@@ -285,6 +312,8 @@ static const char *const refused_text[N_REFUSED] = {
 	"unread events wait in an inotify instance",
 	"a pidfd of a process outside of the job",
 	"a lease on a file",
+	"watched by F_NOTIFY",
+	"which has 1 other names",
 	"a file of a process (/proc/1/status)",
 	"deeper than /proc/PID/NAME",
 };
@@ -309,6 +338,17 @@ static void refused_make(int task)
 		JOB_CHECK(open("/proc/1/status", O_RDONLY) == 3);
 	else if (refused_kind == R_PROC_DEEP)
 		JOB_CHECK(open("/proc/self/fdinfo/0", O_RDONLY) == 3);
+	if (refused_kind == R_DNOTIFY) {
+		JOB_CHECK(open(job_dir, O_RDONLY | O_DIRECTORY) == 3);
+		JOB_CHECK(fcntl(3, F_NOTIFY, DN_CREATE | DN_MULTISHOT) == 0);
+	}
+	if (refused_kind == R_LINKED) {
+		job_open(3, "linked", O_RDWR, "");
+		JOB_CHECK(mkdir(job_path("sub"), 0700) == 0);
+		JOB_CHECK(rename(job_path("linked"), job_path("lost")) == 0);
+		JOB_CHECK(link(job_path("lost"), job_path("sub/other")) == 0);
+		JOB_CHECK(unlink(job_path("lost")) == 0);
+	}
 	if (refused_kind == R_LEASE) {
 		job_open(3, "lease", O_RDONLY, "");
 		JOB_CHECK(fcntl(3, F_SETLEASE, F_RDLCK) == 0);
@@ -333,7 +373,7 @@ END_TEST
 
 static Suite *files_suite(void)
 {
-	const TTest *const tests[] = { deleted, mapped, needs, changed };
+	const TTest *const tests[] = { deleted, mapped, needs, changed, linked };
 	Suite *s = suite_create("engine/res files");
 	TCase *c = tcase_create("all");
 
