@@ -31,7 +31,11 @@ uint32_t cpuinfo_lost_mxcsr(const CkptNeedXstate *x, const CkptCpuFacts *cpu);
 /* "Intel(R) Xeon(R) ...", or the architecture. */
 const char *cpuinfo_cpu_name(const CkptCpuFacts *cpu);
 
+/* Bytes that the standard format takes for the components in mask. */
+uint32_t cpuinfo_area_size(const CkptCpuFacts *cpu, uint64_t mask);
+
 /* cpuinfo/rules-frame.c */
 void cpuinfo_frame_rule(const struct rule *r, const struct rule_input *in, struct findings *out);
+void cpuinfo_sigstack_rule(const struct rule *r, const struct rule_input *in, struct findings *out);
 
 #endif

@@ -119,6 +119,10 @@ struct cpuinfo_frame {
 int cpuinfo_frames(const struct cpuinfo_memory *m, uint64_t sp, uint64_t sas_sp, uint64_t sas_size,
 		   int (*fn)(const struct cpuinfo_frame *f, void *arg), void *arg);
 
+/* Does a signal frame of that CPU fit on an alternate stack? tiles: AMX is permitted to the task.
+ */
+bool cpuinfo_frame_fits(const CkptCpuFacts *cpu, uint64_t sas_sp, uint64_t sas_size, bool tiles);
+
 /* The rules of this folder, ended by a row without an id. */
 extern const struct rule cpuinfo_rules[];
 

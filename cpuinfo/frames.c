@@ -19,13 +19,15 @@
 #include <string.h>
 
 #include "base/auto.h"
-#include "cpuinfo/cpuinfo.h"
+#include "cpuinfo/cpuinfo-internal.h"
 
 enum {
 	HEAD = 456,     /* bytes from the beginning of the frame to the area */
 	MXCSR = 24,     /* in the area */
 	SOFTWARE = 464, /* in the area: struct _fpx_sw_bytes */
 	HEADER = 512,   /* in the area: XSTATE_BV */
+	LEGACY = 512,   /* bytes of an area without xsave */
+	TILEDATA = 18,  /* in XCR0; in frames only where it is permitted */
 	LEAST = 576,    /* bytes of an area with a header */
 	MOST = 65536,
 	ALIGN = 64,
@@ -193,6 +195,20 @@ static int search(struct search *s, uint64_t sp)
 		switches += !within(sp, was + 1, end);
 	}
 	return r < 0 ? r : 0;
+}
+
+bool cpuinfo_frame_fits(const CkptCpuFacts *cpu, uint64_t sas_sp, uint64_t sas_size, bool tiles)
+{
+	uint64_t mask = cpu->has_xcr0 ? cpu->xcr0 : 0, top = sas_sp + sas_size, len = LEGACY;
+
+	if (!tiles)
+		mask &= ~(UINT64_C(1) << TILEDATA);
+	if (mask)
+		len = cpuinfo_area_size(cpu, mask) + END_MARK;
+	if (top < sas_sp || len + HEAD + ALIGN > top)
+		return false;
+	/* As the kernel does: the area, aligned; the frame below it; both above the beginning. */
+	return (top - len) / ALIGN * ALIGN - HEAD > sas_sp;
 }
 
 int cpuinfo_frames(const struct cpuinfo_memory *m, uint64_t sp, uint64_t sas_sp, uint64_t sas_size,

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The rule about signal frames: a restore rewrites them in the target's layout, where they are. A
- * frame can get smaller, but not larger: below it lies the handler's stack, above it that of the
- * code that was interrupted.
+ * The rules about signal frames: those that are there, and those to come. A restore rewrites them
+ * in the target's layout, where they are. A frame can get smaller, but not larger: below it lies
+ * the handler's stack, above it that of the code that was interrupted.
  */
 #include <string.h>
 
@@ -166,4 +166,44 @@ void cpuinfo_frame_rule(const struct rule *r, const struct rule_input *in, struc
 	if (moved)
 		finding_evidence(f, "%zu of %zu are rewritten as this CPU has them", moved,
 				 n->n_frames);
+}
+
+/*
+ * Where a frame does not fit on the alternate stack, the kernel sends SIGSEGV instead of calling
+ * the handler (Linux arch/x86/kernel/signal.c:get_sigframe()).
+ */
+void cpuinfo_sigstack_rule(const struct rule *r, const struct rule_input *in, struct findings *out)
+{
+	const CkptNeeds *n = in->needs;
+	const CkptCpuFacts *cpu = in->target->cpu, *source = in->source ? in->source->cpu : NULL;
+	size_t before = out->n;
+
+	if (!n->n_altstacks || strcmp(n->arch, cpu->arch)) {
+		findings_add(out, r, FINDING_NA, NULL);
+		return;
+	}
+	for (size_t i = 0; i < n->n_altstacks; i++) {
+		const CkptNeedAltstack *a = n->altstacks[i];
+		struct finding *f;
+
+		if (cpuinfo_frame_fits(cpu, a->address, a->size, false) ||
+		    (source && !cpuinfo_frame_fits(source, a->address, a->size, false)))
+			continue;
+		f = findings_add(out, r, a->faults_only ? FINDING_DEGRADED : FINDING_REFUSE,
+				 "alternate signal stack");
+		finding_need(f, "%llu bytes of thread %u", (unsigned long long)a->size, a->tid);
+		finding_have(f, "signal frames of %s are larger: %u bytes of register state",
+			     cpuinfo_cpu_name(cpu), cpuinfo_area_size(cpu, cpu->xcr0));
+		finding_evidence(f,
+				 a->faults_only
+					 ? "sigaltstack(2); only handlers of faults use it, which "
+					   "would end the job without being called"
+					 : "sigaltstack(2); the next signal that is handled there "
+					   "would be SIGSEGV");
+		finding_remedy(
+			f, "start the job with larger alternate stacks (sysconf(_SC_SIGSTKSZ)), "
+			   "or restore it on a CPU like that of the source");
+	}
+	if (out->n == before)
+		findings_add(out, r, FINDING_OK, NULL);
 }

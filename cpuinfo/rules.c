@@ -263,7 +263,7 @@ static void component_rule(const struct rule *r, const struct rule_input *in, st
 }
 
 /* Bytes that the standard format takes for the components in mask. */
-static uint32_t area_size(const CkptCpuFacts *cpu, uint64_t mask)
+uint32_t cpuinfo_area_size(const CkptCpuFacts *cpu, uint64_t mask)
 {
 	uint32_t size = LEGACY_SIZE;
 
@@ -298,7 +298,7 @@ static bool same_layout(const CkptCpuFacts *a, const CkptCpuFacts *b)
 static bool lazy_binding_overflows(const CkptCpuFacts *source, const CkptCpuFacts *target)
 {
 	return cpuinfo_has(source, "xsave") && !cpuinfo_has(source, "xsavec") &&
-	       area_size(target, LAZY_MASK) > area_size(source, LAZY_MASK);
+	       cpuinfo_area_size(target, LAZY_MASK) > cpuinfo_area_size(source, LAZY_MASK);
 }
 
 static void size_rule(const struct rule *r, const struct rule_input *in, struct findings *out)
@@ -322,8 +322,9 @@ static void size_rule(const struct rule *r, const struct rule_input *in, struct 
 		return;
 	}
 	f = findings_add(out, r, FINDING_UNKNOWN, "xsave areas of lazy binding");
-	finding_need(f, "%u bytes, as ld.so of the job has reserved them", area_size(s, LAZY_MASK));
-	finding_have(f, "this CPU writes %u bytes", area_size(t, LAZY_MASK));
+	finding_need(f, "%u bytes, as ld.so of the job has reserved them",
+		     cpuinfo_area_size(s, LAZY_MASK));
+	finding_have(f, "this CPU writes %u bytes", cpuinfo_area_size(t, LAZY_MASK));
 	finding_evidence(f, "the source CPU has no XSAVEC; whether the job binds lazily was not "
 			    "analysed");
 	finding_remedy(f, "start the job with LD_BIND_NOW=1, or restore it on a CPU like %s",
@@ -334,6 +335,7 @@ const struct rule cpuinfo_rules[] = {
 	{ "cpu.arch", "another architecture", arch_rule },
 	{ "cpu.xsave.component", "live register state is missing", component_rule },
 	{ "cpu.xsave.frame", "what a signal handler interrupted does not fit", cpuinfo_frame_rule },
+	{ "cpu.sigstack", "an alternate signal stack is too small", cpuinfo_sigstack_rule },
 	{ "cpu.isa", "instructions are missing", isa_rule },
 	{ "cpu.xsave.size", "register state is laid out differently", size_rule },
 	{ NULL, NULL, NULL },

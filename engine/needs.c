@@ -4,6 +4,7 @@
  * (engine/res/needs.c): tasks, register state, addresses, memory, kernel features.
  */
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
@@ -128,6 +129,55 @@ static int need_frame(CkptNeeds *n, const struct arch_xstate_layout *l,
 	return fill_state(e->state, l, area, f->f.size, f->caller);
 }
 
+/* Raised by what the thread itself does. */
+static bool is_fault(int sig)
+{
+	return sig == SIGSEGV || sig == SIGBUS || sig == SIGILL || sig == SIGFPE || sig == SIGTRAP;
+}
+
+/* Which handlers run on an alternate stack: none, those of faults, or others too. */
+enum alt_use { ALT_NONE, ALT_FAULTS, ALT_ANY };
+static enum alt_use alt_use_of(const struct engine_task *t)
+{
+	enum alt_use use = ALT_NONE;
+
+	for (int sig = 1; sig <= PARASITE_NSIG; sig++) {
+		if (!(t->view->sa[sig].flags & SA_ONSTACK) || t->view->sa[sig].handler <= 1)
+			continue; /* 0 and 1: SIG_DFL and SIG_IGN */
+		if (!is_fault(sig))
+			return ALT_ANY;
+		use = ALT_FAULTS;
+	}
+	return use;
+}
+
+static int need_altstack(CkptNeeds *n, const struct engine_thread *th, enum alt_use use)
+{
+	const struct engine_thread_view *v = &th->view;
+	bool faults_only = use == ALT_FAULTS;
+	CkptNeedAltstack *e = NULL;
+
+	if (use == ALT_NONE || (v->sas_flags & SS_DISABLE) || !v->sas_size)
+		return 0;
+	for (size_t i = 0; i < n->n_altstacks; i++)
+		if (n->altstacks[i]->faults_only == faults_only)
+			e = n->altstacks[i];
+	if (e && e->size <= v->sas_size)
+		return 0;
+	if (!e) {
+		e = CK_PB_NEW(CkptNeedAltstack, ckpt_need_altstack);
+		if (!e || ck_pb_append(&n->altstacks, &n->n_altstacks, e) < 0) {
+			free(e);
+			return -ENOMEM;
+		}
+	}
+	e->tid = (uint32_t)th->ns_tid;
+	e->address = v->sas_sp;
+	e->size = v->sas_size;
+	e->faults_only = faults_only;
+	return 0;
+}
+
 /* Once for each name. */
 static int need_feature(CkptNeeds *n, const char *name, const char *why)
 {
@@ -192,6 +242,7 @@ static int need_limits(CkptNeeds *n, const struct engine_dump *d)
 static int need_of_task(CkptNeeds *n, const struct arch_xstate_layout *l,
 			const struct engine_task *t)
 {
+	enum alt_use use = t->zombie ? ALT_NONE : alt_use_of(t);
 	int r = need_task(n, t);
 
 	if (!t->zombie)
@@ -200,6 +251,8 @@ static int need_of_task(CkptNeeds *n, const struct arch_xstate_layout *l,
 		r = need_xstate(n, l, &t->threads[k]);
 		for (size_t i = 0; i < t->threads[k].n_frames && r == 0; i++)
 			r = need_frame(n, l, &t->threads[k], &t->threads[k].frames[i]);
+		if (r == 0)
+			r = need_altstack(n, &t->threads[k], use);
 		if (r == 0 && t->threads[k].rseq_addr)
 			r = need_feature(n, "rseq",
 					 "threads that registered restartable sequences");

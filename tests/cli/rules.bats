@@ -269,6 +269,50 @@ profile() { # CODE
 	runs
 }
 
+@test "cpu.sigstack: a CPU like that of the source" {
+	cat >alt.c <<-'END'
+		#include <signal.h>
+		#include <unistd.h>
+
+		static char stack[4096];
+
+		static void none(int sig)
+		{
+			(void)sig;
+		}
+
+		int main(void)
+		{
+			stack_t ss = { .ss_sp = stack, .ss_size = sizeof(stack) };
+			struct sigaction sa = { .sa_handler = none, .sa_flags = SA_ONSTACK };
+
+			sigaltstack(&ss, 0);
+			sigaction(SIGUSR1, &sa, 0);
+			for (;;)
+				pause();
+		}
+	END
+	gcc -o "$DIR/alt" alt.c
+	# shellcheck disable=SC2016
+	"${AS[@]}" bash -c '
+		for f in /proc/$$/fd/*; do
+			n=${f##*/}
+			[ "$n" -le 2 ] || eval "exec $n>&-"
+		done
+		exec setsid "$DIR/alt"' </dev/null >/dev/null 2>&1 &
+	PID=$!
+	sleep 0.5
+	as "$DIR/ckpt" dump -t "$PID" --image "$DIR/u/alt"
+	IMG=$DIR/u/alt
+	profile 'c = f["cpu"]; c["xcr0"] |= 1 << 19; c["xsave"].append({"bit": 19, "offset": 4000, "size": 128}); c["xsave_size"] = 4128'
+	check --host "$OTHER"
+	[ "$status" -eq 20 ]
+	fires REFUSED cpu.sigstack
+	check --host "$HOST"
+	[ "$status" -eq 0 ]
+	gone cpu.sigstack
+}
+
 @test "cpu.isa: a CPU that has them, or an override" {
 	profile 'f["cpu"]["features"].remove("sse2")'
 	check --host "$OTHER"

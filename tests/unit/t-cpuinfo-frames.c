@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #include <sys/ucontext.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/auto.h"
@@ -133,6 +134,12 @@ static bool has_xsave(void)
 	return has;
 }
 
+static void leave(int sig)
+{
+	(void)sig;
+	_exit(0);
+}
+
 START_TEST(on_the_stack)
 {
 	if (!has_xsave())
@@ -170,6 +177,40 @@ START_TEST(room_ends_with_the_stack)
 	ck_assert_int_eq(sigaltstack(&sas, NULL), 0);
 	nest(1, SA_ONSTACK, 0);
 	ck_assert_uint_le(found[0].area + found[0].room, (uintptr_t)alt + sizeof(alt) - 64);
+}
+END_TEST
+
+/* The kernel calls a handler on an alternate stack if and only if we say that a frame fits. */
+START_TEST(too_small_a_stack)
+{
+	CkptCpuFacts *cpu = NULL;
+	bool fitted = false;
+
+	ck_assert_int_eq(cpuinfo_facts(&cpu, NULL), 0);
+	for (size_t size = 2048; size <= 8192 && !fitted; size += size < 4096 ? 8 : 512) {
+		stack_t ss = { .ss_sp = alt + 4096, .ss_size = size };
+		struct sigaction sa = { .sa_handler = leave, .sa_flags = SA_ONSTACK };
+		pid_t pid = fork();
+		int status;
+
+		if (pid == 0) {
+			sigset_t none;
+
+			sigemptyset(&none);
+			sigprocmask(SIG_SETMASK, &none, NULL);
+			sigaltstack(&ss, NULL);
+			sigaction(SIGUSR1, &sa, NULL);
+			raise(SIGUSR1);
+			_exit(1);
+		}
+		ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+		fitted = cpuinfo_frame_fits(cpu, (uintptr_t)alt + 4096, size, false);
+		ck_assert_msg(fitted ? WIFEXITED(status) && !WEXITSTATUS(status)
+				     : WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV,
+			      "%zu bytes: status %#x", size, status);
+	}
+	ck_assert(fitted);
+	ckpt_cpu_facts__free_unpacked(cpu, NULL);
 }
 END_TEST
 
@@ -328,6 +369,7 @@ int main(void)
 	tcase_add_test(t, on_the_stack);
 	tcase_add_test(t, on_the_alternate_stack);
 	tcase_add_test(t, room_ends_with_the_stack);
+	tcase_add_test(t, too_small_a_stack);
 	tcase_add_test(t, each_mark_counts);
 	tcase_add_test(t, at_every_place);
 	tcase_add_test(t, chains_that_go_round_end);
