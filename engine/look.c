@@ -313,6 +313,52 @@ static int check_ipc(struct engine_dump *d, const struct engine_task *t, struct 
 	return 0;
 }
 
+/*
+ * A restore gives the job the caller's network, host name and control groups: those must be ours
+ * now. User, mount and time namespace may be the job's own, for it gets fresh ones, but it gets
+ * only one of each; and a task's children are born into its own.
+ */
+static const struct {
+	const char *file, *like, *what;
+	bool ours;
+} namespaces[] = {
+	{ "ns/net", "ns/net", "a network namespace of its own", true },
+	{ "ns/uts", "ns/uts", "a UTS namespace (host name) of its own", true },
+	{ "ns/cgroup", "ns/cgroup", "a cgroup namespace of its own", true },
+	{ "ns/user", "ns/user", "a user namespace of its own", false },
+	{ "ns/mnt", "ns/mnt", "a mount namespace of its own", false },
+	{ "ns/time", "ns/time", "a time namespace of its own", false },
+	{ "ns/time_for_children", "ns/time", "a time namespace that only its children are in",
+	  false },
+	{ "ns/pid_for_children", "ns/pid", "a pid namespace that only its children are in", false },
+};
+
+static int check_namespaces(const struct engine_dump *d, const struct engine_task *t,
+			    struct ck_err *err)
+{
+	CK_AUTO(fd) int self = proc_open_pid(getpid());
+
+	for (size_t i = 0; i < CK_ARRAY_SIZE(namespaces); i++) {
+		const int with = namespaces[i].ours ? self : d->tasks[0]->dirfd;
+		struct stat is, must;
+		int r;
+
+		/* COMPAT: a kernel may be without it; then nobody has one. */
+		if (fstatat(with, namespaces[i].like, &must, 0) < 0)
+			continue;
+		/* Linux fs/nsfs.c: one for children that has no init yet can't be told */
+		if (fstatat(t->dirfd, namespaces[i].file, &is, 0) == 0 &&
+		    is.st_ino == must.st_ino && is.st_dev == must.st_dev)
+			continue;
+		r = ck_fail(err, CK_ERR_REFUSED, -EOPNOTSUPP, "cannot dump a task with %s",
+			    namespaces[i].what);
+		if (namespaces[i].ours)
+			r = ck_err_hint(err, r, "run ckpt in that namespace, as nsenter does");
+		return r;
+	}
+	return 0;
+}
+
 static int check_task(struct engine_dump *d, const struct engine_task *t, int own_filters,
 		      struct ck_err *err)
 {
@@ -331,7 +377,9 @@ static int check_task(struct engine_dump *d, const struct engine_task *t, int ow
 			    "cannot dump a task with a seccomp filter");
 		return ck_err_hint(err, r, "start the job without its sandbox");
 	}
-	r = check_ipc(d, t, err);
+	r = check_namespaces(d, t, err);
+	if (r == 0)
+		r = check_ipc(d, t, err);
 	if (r == 0)
 		r = check_sharing(t, err);
 	return r < 0 ? r : check_maps(t, err);
