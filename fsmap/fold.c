@@ -102,6 +102,8 @@ static enum fsmap_same by_sum(uint64_t a, uint64_t b, enum fsmap_same same)
 enum fsmap_same fsmap_compare_bytes(const CkptNeedPath *need, const CkptPathFact *f)
 {
 	bool prefix = need->has_size && f->has_prefix && f->prefix == need->size;
+	bool same_time = need->has_mtime_ns && f->has_mtime_ns && need->mtime_ns == f->mtime_ns &&
+			 need->has_size && f->has_size && need->size == f->size;
 
 	if (need->has_size && f->has_size && f->size < need->size)
 		return FSMAP_DIFFERENT;
@@ -110,11 +112,8 @@ enum fsmap_same fsmap_compare_bytes(const CkptNeedPath *need, const CkptPathFact
 	if (need->has_hash && f->has_prefix_hash && prefix)
 		return by_sum(need->hash, f->prefix_hash, FSMAP_SAME);
 	if (need->has_sample && f->has_sample && prefix)
-		return by_sum(need->sample, f->sample, FSMAP_SAMPLED);
-	return need->has_mtime_ns && f->has_mtime_ns && need->mtime_ns == f->mtime_ns &&
-			       need->has_size && f->has_size && need->size == f->size
-		       ? FSMAP_SAME
-		       : FSMAP_UNTOLD;
+		return by_sum(need->sample, f->sample, same_time ? FSMAP_SAME : FSMAP_SAMPLED);
+	return same_time ? FSMAP_SAME : FSMAP_UNTOLD;
 }
 
 static enum fsmap_cause compare_written(const CkptNeedPath *need, const CkptPathFact *f)
