@@ -196,6 +196,27 @@ def real_programs():
             files=["redis.py"],
             needs="/usr/bin/redis-check-rdb",
         ),
+        Program(
+            "pool",
+            ["/usr/bin/python3", "pool.py"],
+            files=["pool.py"],
+            results={"pool.txt": whole},
+            needs="/usr/bin/python3",
+        ),
+        Program(
+            "loop",
+            ["/usr/bin/python3", "loop.py"],
+            files=["loop.py"],
+            results={"loop.txt": whole},
+            needs="/usr/bin/python3",
+        ),
+        Program(
+            "xz",
+            ["/usr/bin/xz", "-T2", "-3", "--block-size=1MiB", "-c"],
+            setup=big_text(6000000, 76),
+            stdin="input",
+            needs="/usr/bin/xz",
+        ),
     ]
 
 
@@ -213,6 +234,20 @@ def heavy_programs():
             ["/usr/bin/node", "http.js"],
             files=["http.js"],
             needs="/usr/bin/node",
+        ),
+        Program(
+            "java",
+            ["/usr/bin/java", "-Xmx256m", "Work.java"],
+            files=["Work.java"],
+            results={"work.txt": whole},
+            needs="/usr/bin/javac",
+        ),
+        Program(
+            "R",
+            ["/usr/bin/Rscript", "--vanilla", "work.R"],
+            files=["work.R"],
+            results={"work.txt": whole},
+            needs="/usr/bin/Rscript",
         ),
     ]
 
