@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the lab's cells mean: whether the verdict was true, where a job died, how far the emulator can be believed, and
-the tables of all that."""
+the tables of all that. By itself, `matrix.py CELLS.jsonl...` prints the tables of cells from earlier runs."""
 
 import collections
+import json
 import os
 import re
 import subprocess
+import sys
 
 SAID = ["compatible", "attested", "undecided", "incompatible", "other"]
 TRUTHS = ["right", "died", "wrong", "stuck", "refused", "lab"]
@@ -182,7 +184,7 @@ def causes(records):
     for r in records:
         if r.get("where") or (r["truth"] == "wrong" and r.get("detail")):
             seen[r["job"], r["where"] or r["detail"]].append(r["host"])
-    return table(["job", "what happened", "hosts"], [[j, f"`{w}`", ", ".join(h)] for (j, w), h in sorted(seen.items())])
+    return table(["job", "what happened", "hosts"], [[j, f"`{w[:110]}`", ", ".join(h)] for (j, w), h in sorted(seen.items())])
 
 
 def write(path, records):
@@ -204,3 +206,15 @@ def summary(records):
     lies = [r for r in records if not judgement(r)[0]]
     lines = [f"{len(records)} cells, {len(lies)} of them wrong"]
     return lines + [line for line in confusion(records) if not line.startswith("|---")]
+
+
+def main():
+    records = []
+    for path in sys.argv[1:]:
+        with open(path, encoding="utf-8") as f:
+            records += [json.loads(line) for line in f]
+    print("\n".join(tables(records)))
+
+
+if __name__ == "__main__":
+    main()
