@@ -27,11 +27,11 @@ CPPFLAGS += -D_GNU_SOURCE -I. -isystem $(B)/gen $(shell pkg-config --cflags $(PK
 # Not -MMD: it would leave out the generated headers, and with them every change of a message.
 DEPFLAGS = -MD -MP
 ALL_CFLAGS = -std=gnu17 $(WARN) -fno-strict-aliasing $(CFLAGS) $(SANITIZE)
-LDLIBS += $(shell pkg-config --libs $(PKGS))
+LDLIBS += $(shell pkg-config --libs $(PKGS)) -lZydis
 
 PROTOS := $(wildcard image/*.proto)
 PIES := $(patsubst engine/pie/%.c,%,$(filter-out engine/pie/pie-%.c,$(wildcard engine/pie/*.c)))
-SRCS := $(wildcard base/*.c image/*.c probe/*.c cpuinfo/*.c fsmap/*.c policies/*.c engine/*.c \
+SRCS := $(wildcard base/*.c image/*.c probe/*.c cpuinfo/*.c isa/*.c fsmap/*.c policies/*.c engine/*.c \
 	engine/res/*.c engine/arch/*/*.c report/*.c)
 # Linked in as they stand.
 TEXTS := $(wildcard policies/*.json) docs/rules.md
@@ -141,7 +141,7 @@ $(B)/tests/tools/deny: TEST_LIBS = -lseccomp
 
 # Debian packages: what building, testing and the demo need; make lint, which is part of make check, needs more.
 DEPS := build-essential pkg-config libprotobuf-c-dev protobuf-c-compiler libjson-c-dev libcap-dev libkmod-dev \
-	libxxhash-dev libarchive-dev libseccomp-dev kmod scdoc check bats criu lammps redis-tools python3 perl sqlite3 gzip xz-utils zstd acl coreutils passwd util-linux \
+	libxxhash-dev libarchive-dev libzydis-dev libseccomp-dev kmod scdoc check bats criu lammps redis-tools python3 perl sqlite3 gzip xz-utils zstd acl coreutils passwd util-linux \
 	qemu-system-x86 busybox-static e2fsprogs cpio iproute2 musl-tools libopenblas-dev python3-numpy
 # Not of make check: some are big, and some would be started as services.
 DEPS_PROGRAMS := nginx-light nodejs default-jdk-headless r-base-core

@@ -37,5 +37,7 @@ uint32_t cpuinfo_area_size(const CkptCpuFacts *cpu, uint64_t mask);
 /* cpuinfo/rules-frame.c */
 void cpuinfo_frame_rule(const struct rule *r, const struct rule_input *in, struct findings *out);
 void cpuinfo_sigstack_rule(const struct rule *r, const struct rule_input *in, struct findings *out);
+/* cpuinfo/rules-isa.c */
+void cpuinfo_isa_rule(const struct rule *r, const struct rule_input *in, struct findings *out);
 
 #endif

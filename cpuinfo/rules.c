@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The rules about CPUs. Pure: needs and facts in, findings out. What decides is the register state
- * that is live in the image; a missing instruction set alone decides nothing, since nobody has yet
- * looked which instructions the image can still reach.
+ * The rules about CPUs. Pure: needs and facts in, findings out. Register state that is live in the
+ * image decides here; which instructions its code can execute, in rules-isa.c.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -41,61 +40,6 @@ static void arch_rule(const struct rule *r, const struct rule_input *in, struct 
 const char *cpuinfo_cpu_name(const CkptCpuFacts *c)
 {
 	return c->brand && c->brand[0] ? c->brand : c->arch;
-}
-
-/* Features of an instruction set that the source has and the target lacks, as text. */
-static size_t list_missing(const CkptCpuFacts *source, const CkptCpuFacts *target,
-			   struct ck_strbuf *b)
-{
-	size_t n = 0;
-
-	for (size_t i = 0; i < source->n_features; i++) {
-		const struct cpuinfo_feature *f = cpuinfo_feature_find(source->features[i]);
-
-		if (!f || f->class != CPUINFO_ISA || cpuinfo_has(target, f->name))
-			continue;
-		ck_strbuf_addf(b, "%s%s", n++ ? " " : "", f->name);
-	}
-	return n;
-}
-
-static void isa_rule(const struct rule *r, const struct rule_input *in, struct findings *out)
-{
-	CK_AUTO(strbuf) struct ck_strbuf b = CK_STRBUF_INIT;
-	const CkptCpuFacts *source = in->source ? in->source->cpu : NULL;
-	const CkptCpuFacts *target = in->target->cpu;
-	struct finding *f;
-
-	if (strcmp(in->needs->arch, target->arch)) {
-		findings_add(out, r, FINDING_NA, NULL); /* cpu.arch has said it */
-		return;
-	}
-	if (!source || !source->n_features || !target->n_features) {
-		f = findings_add(out, r, FINDING_UNKNOWN, NULL);
-		finding_need(f, "the instructions of the CPU where the image was made");
-		finding_have(f, "%s", cpuinfo_cpu_name(target));
-		finding_evidence(f, "%s",
-				 source && source->n_features
-					 ? "the host profile lists no CPU features"
-					 : "the image does not say which CPU that was: no "
-					   "cpuinfo.img, and no glibc that keeps what CPUID said");
-		finding_remedy(f, "if both hosts have the same CPU: --override cpu.isa");
-		return;
-	}
-	if (!list_missing(source, target, &b)) {
-		f = findings_add(out, r, FINDING_OK, NULL);
-		finding_need(f, "%s", cpuinfo_cpu_name(source));
-		finding_have(f, "%s", cpuinfo_cpu_name(target));
-		return;
-	}
-	f = findings_add(out, r, FINDING_UNKNOWN, ck_strbuf_str(&b));
-	finding_need(f, "%s has them", cpuinfo_cpu_name(source));
-	finding_have(f, "%s lacks them", cpuinfo_cpu_name(target));
-	finding_evidence(f, "CPUID%s; whether the job's code still uses them was not analysed",
-			 in->image && in->image->foreign ? " as the job's C library recorded it"
-							 : " of both");
-	finding_remedy(f, "restore it on a CPU that has them; if the job is known not to use "
-			  "them: --override cpu.isa");
 }
 
 /* By the code that made the call: in a function of the C library, nothing lives in registers that
@@ -336,7 +280,7 @@ const struct rule cpuinfo_rules[] = {
 	{ "cpu.xsave.component", "live register state is missing", component_rule },
 	{ "cpu.xsave.frame", "what a signal handler interrupted does not fit", cpuinfo_frame_rule },
 	{ "cpu.sigstack", "an alternate signal stack is too small", cpuinfo_sigstack_rule },
-	{ "cpu.isa", "instructions are missing", isa_rule },
+	{ "cpu.isa", "instructions are missing", cpuinfo_isa_rule },
 	{ "cpu.xsave.size", "register state is laid out differently", size_rule },
 	{ NULL, NULL, NULL },
 };

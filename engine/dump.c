@@ -23,6 +23,7 @@
 #include "engine/out.h"
 #include "engine/watch.h"
 #include "image/stats.pb-c.h"
+#include "isa/isa.h"
 #include "probe/probe.h"
 
 enum {
@@ -339,12 +340,32 @@ static int write_stats(const struct engine_dump *d, struct ck_err *err)
 	return image_write_one(d->images, IMAGE_STATS_DUMP, 0, &entry.base, err);
 }
 
+/* Which instructions the job's code can execute: read from the image, and from files that are
+ * still those that it had mapped. */
+static int write_isa(struct engine_dump *d, struct ck_err *err)
+{
+	CK_AUTO(image) struct image *img = NULL;
+	CkptIsa *isa = NULL;
+	int r = image_open(d->opts->dir, &img, err);
+
+	if (r == 0)
+		r = isa_gather(img, &d->needs, &isa, err);
+	if (r == 0)
+		r = image_write_late(img, IMAGE_CKPT_ISA, &isa->base, err);
+	if (isa)
+		ckpt_isa__free_unpacked(isa, NULL);
+	return r;
+}
+
 /* The image is complete and the job was let go: nothing here can be a failure any more. */
 static void write_late(struct engine_dump *d)
 {
 	struct ck_err err = CK_ERR_INIT;
 
 	if (write_stats(d, &err) < 0)
+		d->stats.late = err;
+	stage(d, "code");
+	if (write_isa(d, &err) < 0)
 		d->stats.late = err;
 	stage(d, "sums");
 	if (image_write_sums(d->opts->dir, d->sums, d->n_sums, &err) < 0)

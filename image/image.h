@@ -54,6 +54,7 @@ enum image_kind {
 	IMAGE_CKPT_IPC,   /* System V IPC */
 	IMAGE_CKPT_FILES, /* files that have names, and travel all the same */
 	IMAGE_CKPT_SUMS,  /* page checksums, written after the job was let go */
+	IMAGE_CKPT_ISA,   /* which instructions its code can execute, likewise */
 	IMAGE_CKPT_MANIFEST,
 	IMAGE_N_KINDS,
 };
@@ -152,6 +153,10 @@ int image_write_sums(const char *dir, const struct image_known_sums *known, size
 /* ---- an image being read ---- */
 struct image;
 
+/* Adds a sealed file to a committed image of ours, or replaces it. */
+int image_write_late(const struct image *img, enum image_kind kind, const ProtobufCMessage *m,
+		     struct ck_err *err);
+
 enum image_origin {
 	IMAGE_OURS,    /* manifest found and verified */
 	IMAGE_FOREIGN, /* CRIU's: inventory found, no file of ours */
@@ -184,6 +189,10 @@ int image_open_any(const char *dir, struct image **ret, struct ck_err *ret_fault
 		   struct ck_err *err);
 enum image_origin image_origin(const struct image *img);
 const char *image_dir(const struct image *img);
+/* What its manifest is called by files that were added later; 0 for a foreign one. */
+uint64_t image_id(const struct image *img);
+/* False for an archive: only what judging needs was unpacked. */
+bool image_has_pages(const struct image *img);
 void image_free(struct image *img);
 CK_DEFINE_AUTO(image, struct image *, image_free);
 /*

@@ -221,6 +221,16 @@ enum image_origin image_origin(const struct image *img)
 	return img->origin;
 }
 
+uint64_t image_id(const struct image *img)
+{
+	return img->image_id;
+}
+
+bool image_has_pages(const struct image *img)
+{
+	return !img->unpacked;
+}
+
 const char *image_dir(const struct image *img)
 {
 	return img->dir;

@@ -38,6 +38,12 @@ int image_add_item(struct image *img, const char *name, struct image_item **ret,
 		   struct ck_err *err);
 void image_sort_items(struct image *img);
 
+/* late.c: a file that is being added; the end, with what became of it (r) so far. f may be NULL. */
+int image_late_start(const struct image *img, enum image_kind kind, struct image_file **ret,
+		     struct ck_err *err);
+int image_late_finish(const struct image *img, enum image_kind kind, struct image_file *f, int r,
+		      struct ck_err *err);
+
 /* image_open(), for an image that messages call name. */
 int image_open_at(const char *dir, const char *name, struct image **ret, struct ck_err *err);
 /* archive.c: removes what was unpacked. */

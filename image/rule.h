@@ -11,6 +11,7 @@
 
 struct CkptNeeds;
 struct CkptFacts;
+struct CkptIsa;
 
 enum finding_status {
 	FINDING_OK,
@@ -63,7 +64,8 @@ struct rule_input {
 	const struct CkptNeeds *needs;
 	const struct CkptFacts *source; /* may be NULL (foreign image) */
 	const struct CkptFacts *target;
-	bool live; /* the target is this host, now */
+	const struct CkptIsa *isa; /* may be NULL: nobody looked at the image's code */
+	bool live;                 /* the target is this host, now */
 };
 
 struct rule {

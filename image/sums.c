@@ -84,25 +84,12 @@ static int add_sums(const struct image *img, const struct image_item *it, const 
 static int write_sums(const struct image *img, const struct known *known, struct ck_err *err)
 {
 	CK_AUTO(image_file) struct image_file *f = NULL;
-	uint64_t size, hash;
-	int r;
+	int r = image_late_start(img, IMAGE_CKPT_SUMS, &f, err);
 
-	/* What an interrupted run left, or one that runs beside us: its file is as good as ours. */
-	unlinkat(img->dirfd, IMAGE_SUMS_TMP, 0);
-	r = image_file_start(img->dirfd, img->dir, IMAGE_SUMS_TMP, IMAGE_CKPT_SUMS, &f, err);
 	for (size_t i = 0; r == 0 && i < img->n; i++)
 		if (img->items[i].kind == IMAGE_PAGES && img->items[i].state == IMAGE_FILE_OK)
 			r = add_sums(img, &img->items[i], known, f, err);
-	if (r == 0)
-		r = image_file_finish(ck_take_ptr(&f), true, &size, &hash, err);
-	if (r == 0 && renameat(img->dirfd, IMAGE_SUMS_TMP, img->dirfd,
-			       image_types[IMAGE_CKPT_SUMS].format) < 0)
-		r = image_fail_io(err, img->dir, IMAGE_SUMS_TMP, "rename");
-	if (r == 0 && fsync(img->dirfd) < 0)
-		r = image_fail_io(err, img->dir, NULL, "write");
-	if (r < 0)
-		unlinkat(img->dirfd, IMAGE_SUMS_TMP, 0);
-	return r;
+	return image_late_finish(img, IMAGE_CKPT_SUMS, ck_take_ptr(&f), r, err);
 }
 
 int image_write_sums(const char *dir, const struct image_known_sums *known, size_t n_known,

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "image/ckpt-isa.pb-c.h"
 #include "image/ckpt.pb-c.h"
 #include "image/core.pb-c.h"
 #include "image/cpuinfo.pb-c.h"
@@ -83,6 +84,7 @@ const struct image_type image_types[IMAGE_N_KINDS] = {
 	ROW(CKPT_FILES, "ckpt-files", "ckpt-files.img", 0x4c464b43, ARRAY | EXTRA | OURS, NULL, &ckpt_file_entry__descriptor),
 	ROW(CKPT_SUMS, "ckpt-sums", "ckpt-sums.img", 0x4d534b43, ARRAY | OURS | LATE | SEALED,
 	    NULL, &ckpt_pages_sums__descriptor),
+	ROW(CKPT_ISA, "ckpt-isa", "ckpt-isa.img", 0x53494b43, OURS | LATE | SEALED, NULL, &ckpt_isa__descriptor),
 	ROW(CKPT_MANIFEST, "ckpt-manifest", "ckpt-manifest.img", 0x464d4b43, OURS | SEALED,
 	    NULL, &ckpt_manifest__descriptor),
 };

@@ -37,7 +37,8 @@ static bool is_image_file(const char *name)
 	unsigned int id;
 
 	return !strcmp(name, IMAGE_INVENTORY_TMP) || !strcmp(name, IMAGE_MANIFEST_NEW) ||
-	       !strcmp(name, IMAGE_SUMS_TMP) || image_parse_name(name, &kind, &id);
+	       !strcmp(name, IMAGE_SUMS_TMP) || !strcmp(name, IMAGE_ISA_TMP) ||
+	       image_parse_name(name, &kind, &id);
 }
 
 /* ---- leftovers ---- */

@@ -11,6 +11,7 @@
 #include "base/err.h"
 #include "fsmap/fsmap.h"
 #include "image/image.h"
+#include "isa/isa.h"
 #include "policies/foreign.h"
 #include "policies/policies.h"
 #include "probe/probe.h"
@@ -108,10 +109,29 @@ void policy_case_done(struct policy_case *c)
 		ckpt_needs__free_unpacked(c->needs, NULL);
 	if (c->source)
 		ckpt_facts__free_unpacked(c->source, NULL);
+	if (c->isa)
+		ckpt_isa__free_unpacked(c->isa, NULL);
 	free(c->dir);
 	free(c->fault);
 	free(c->hint);
 	memset(c, 0, sizeof(*c));
+}
+
+/* What its code can execute: as the dump found it, else as it can be found now. Without that the
+ * judge has less to go by, which it says. */
+static CkptIsa *read_isa(const struct image *img, const CkptNeeds *needs)
+{
+	ProtobufCMessage *m = NULL;
+	CkptIsa *isa = NULL;
+
+	if (image_origin(img) == IMAGE_OURS &&
+	    read_message(img, IMAGE_CKPT_ISA, &ckpt_isa__descriptor, &m, NULL) == 0) {
+		isa = (CkptIsa *)m;
+		if (isa->has_image_id && isa->image_id == image_id(img))
+			return isa;
+		ckpt_isa__free_unpacked(isa, NULL);
+	}
+	return isa_gather(img, needs, &isa, NULL) < 0 ? NULL : isa;
 }
 
 int policy_case_read(const struct image *img, const struct fsmap_maps *maps,
@@ -130,6 +150,7 @@ int policy_case_read(const struct image *img, const struct fsmap_maps *maps,
 	c.dir = strdup(image_dir(img));
 	if (!c.dir)
 		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot judge");
+	c.isa = read_isa(img, c.needs);
 	*ret = c;
 	memset(&c, 0, sizeof(c));
 	return 0;
@@ -168,6 +189,7 @@ static int judge(const struct policy_case *c, const CkptFacts *target, bool live
 		.needs = c->needs,
 		.source = c->source,
 		.target = target,
+		.isa = c->isa,
 		.live = live,
 	};
 	int r;

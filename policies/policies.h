@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "image/ckpt-isa.pb-c.h"
 #include "image/facts.pb-c.h"
 #include "image/needs.pb-c.h"
 #include "image/rule.h"
@@ -136,6 +137,7 @@ struct policy_case {
 	char *fault, *hint;      /* unless it is whole */
 	CkptNeeds *needs;        /* NULL if it is broken */
 	CkptFacts *source;       /* may be NULL */
+	CkptIsa *isa;            /* may be NULL: nobody could look at its code */
 };
 int policy_case_read(const struct image *img, const struct fsmap_maps *maps,
 		     struct policy_case *ret, struct ck_err *err);

@@ -64,6 +64,7 @@ static void judge(struct json_object *o)
 	CkptNeeds *needs = message(o, "needs", &ckpt_needs__descriptor);
 	CkptFacts *source = message(o, "source", &ckpt_facts__descriptor);
 	CkptFacts *target = message(o, "target", &ckpt_facts__descriptor);
+	CkptIsa *isa = message(o, "isa", &ckpt_isa__descriptor);
 	struct verdict v = { 0 };
 	struct policy *p;
 
@@ -71,7 +72,7 @@ static void judge(struct json_object *o)
 	if (target)
 		FUZZ_ASSERT(cpuinfo_derive(target->cpu) == 0);
 	if (needs && target) {
-		struct rule_input in = { &image, needs, source, target, flag(o, "live") };
+		struct rule_input in = { &image, needs, source, target, isa, flag(o, "live") };
 
 		FUZZ_ASSERT(policy_judge(&in, p, &v, NULL) == 0);
 		print(&v);
@@ -84,6 +85,8 @@ static void judge(struct json_object *o)
 		ckpt_facts__free_unpacked(source, NULL);
 	if (target)
 		ckpt_facts__free_unpacked(target, NULL);
+	if (isa)
+		ckpt_isa__free_unpacked(isa, NULL);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)

@@ -113,6 +113,7 @@ static void judge(struct json_object *c, struct verdict *ret)
 	CkptNeeds *needs = message(o, "needs", &ckpt_needs__descriptor);
 	CkptFacts *source = message(o, "source", &ckpt_facts__descriptor);
 	CkptFacts *target = message(o, "target", &ckpt_facts__descriptor);
+	CkptIsa *isa = message(o, "isa", &ckpt_isa__descriptor);
 
 	ck_assert(json_object_object_get_ex(o, "image", &i));
 	image.state = state_of(str(i, "state"));
@@ -123,6 +124,7 @@ static void judge(struct json_object *c, struct verdict *ret)
 	in.needs = needs;
 	in.source = source;
 	in.target = target;
+	in.isa = isa;
 	in.live = flag(o, "live");
 	ck_assert_int_eq(policy_open("default", &p, NULL), 0);
 	if (c && str(c, "allow"))
@@ -132,6 +134,8 @@ static void judge(struct json_object *c, struct verdict *ret)
 	ckpt_needs__free_unpacked(needs, NULL);
 	if (source)
 		ckpt_facts__free_unpacked(source, NULL);
+	if (isa)
+		ckpt_isa__free_unpacked(isa, NULL);
 	ckpt_facts__free_unpacked(target, NULL);
 	json_object_put(o);
 }
