@@ -273,13 +273,10 @@ static void module_finding(struct judged *j, const CkptIsaModule *m, const CkptI
 		     n->functions == 1 ? "function" : "functions");
 	finding_have(f, "%s lacks them", cpuinfo_cpu_name(j->target));
 	tell_function(&b, m, n);
-	if (status == FINDING_REFUSE)
-		tell_chain(&b, n);
-	else if (n->class_ == CKPT_ISA_CLASS__CKPT_ISA_GUARDED)
+	if (status != FINDING_REFUSE && n->class_ == CKPT_ISA_CLASS__CKPT_ISA_GUARDED)
 		ck_strbuf_addf(&b, ", in a module that asks for CPU features first, and may have "
 				   "kept the answer");
-	else
-		tell_chain(&b, n);
+	tell_chain(&b, n);
 	finding_evidence(f, "%s", ck_strbuf_str(&b));
 	tell_remedy(f, j, m);
 }
