@@ -290,6 +290,9 @@ static void settle(struct isa_function *f, bool tzcnt)
 
 	if (tzcnt)
 		settle_tzcnt(f);
+	/* XGETBV, which comes after the question whether there is one. */
+	if (f->flags & ISA_FN_CPUID)
+		isa_set_remove(&f->need, isa_feature_set("xsave"));
 	isa_set_add(&random, isa_feature_set("rdseed"));
 	if (!isa_set_empty(f->need) && !(f->need.w[0] & ~random.w[0]) &&
 	    !(f->need.w[1] & ~random.w[1]))

@@ -57,6 +57,12 @@ static inline void isa_set_add(struct isa_set *s, struct isa_set more)
 	s->w[1] |= more.w[1];
 }
 
+static inline void isa_set_remove(struct isa_set *s, struct isa_set less)
+{
+	s->w[0] &= ~less.w[0];
+	s->w[1] &= ~less.w[1];
+}
+
 /* The name of a bit, as /proc/cpuinfo has it; NULL behind the last one. */
 const char *isa_feature_name(unsigned int bit);
 /* The set of one name; empty if there is no such bit. */
