@@ -85,13 +85,14 @@ remedy() {
 	echo and on >>"$JOB/out/log"
 	check
 	[ "$status" -eq 20 ]
-	[[ "$output" =~ "[fs.file.changed]: $JOB/out/log" ]]
+	[[ "$output" =~ "[fs.file.grown]: $JOB/out/log" ]]
 	eval "$(remedy)"
 	check
 	[ "$status" -eq 0 ]
 	: >"$JOB/out/log"
 	check
 	[ "$status" -eq 20 ]
+	[[ "$output" =~ "[fs.file.changed]: $JOB/out/log" ]]
 }
 
 @test "a log that is only appended to" {
