@@ -205,7 +205,24 @@ static void add_component(CkptCpuFacts *cpu, uint32_t bit, uint32_t offset, uint
 		cpu->xsave_size = offset + size;
 }
 
-/* Which components the source had, from those that its threads' areas have; in Intel's layout. */
+/* Where the vendors put components 5, 6, 7 and 9, for those who have AVX-512 and for the others. */
+struct places {
+	uint32_t opmask, zmm_hi256, hi16_zmm, pkru;
+};
+
+static struct places places_of(const CkptCpuFacts *cpu, bool avx512)
+{
+	static const struct places intel = { 1088, 1152, 1664, 2688 }, zen2 = { .pkru = 832 },
+				   zen3 = { .pkru = 2432 }, zen4 = { 832, 896, 1408, 2432 };
+	uint32_t eax = cpu->n_leaves ? cpu->leaves[0]->eax : 0; /* leaf 1, the first of a record */
+	uint32_t family = (eax >> 8 & 0xf) + (eax >> 20 & 0xff);
+
+	if ((eax >> 8 & 0xf) != 0xf || family < 0x17)
+		return intel;
+	return avx512 ? zen4 : family < 0x19 ? zen2 : zen3;
+}
+
+/* Which components the source had, from those that its threads' areas have. */
 static int take_components(const struct image *img, uint32_t tid, CkptCpuFacts *cpu,
 			   struct ck_err *err)
 {
@@ -213,22 +230,24 @@ static int take_components(const struct image *img, uint32_t tid, CkptCpuFacts *
 	int r = image_read_one(img, IMAGE_CORE, tid, &m, err);
 	const ThreadInfoX86 *ti = r < 0 ? NULL : ((const CoreEntry *)m)->thread_info;
 	const UserX86XsaveEntry *x = ti ? ti->fpregs->xsave : NULL;
+	struct places at;
 
 	if (!x)
 		return r;
+	at = places_of(cpu, x->n_opmask_reg > 0);
 	cpu->has_xcr0 = cpu->has_xsave_size = true;
 	cpu->xcr0 = 3;
 	cpu->xsave_size = 576;
 	if (x->n_ymmh_space)
 		add_component(cpu, 2, 576, 256);
 	if (x->n_opmask_reg)
-		add_component(cpu, 5, 1088, 64);
+		add_component(cpu, 5, at.opmask, 64);
 	if (x->n_zmm_upper)
-		add_component(cpu, 6, 1152, 512);
+		add_component(cpu, 6, at.zmm_hi256, 512);
 	if (x->n_hi16_zmm)
-		add_component(cpu, 7, 1664, 1024);
+		add_component(cpu, 7, at.hi16_zmm, 1024);
 	if (x->n_pkru)
-		add_component(cpu, 9, 2688, 8);
+		add_component(cpu, 9, at.pkru, 8);
 	return 0;
 }
 

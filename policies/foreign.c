@@ -270,6 +270,8 @@ static int take_memory(const struct image *img, CkptNeeds *n, struct policy_file
 		return 0; /* a zombie */
 	if (r == 0)
 		r = take_addresses(n, (const MmEntry *)m, err);
+	if (r == 0)
+		r = policy_frames_of_task(img, n, t, (const MmEntry *)m, err);
 	return r < 0 ? r : policy_files_of_mm(files, t, (const MmEntry *)m, err);
 }
 

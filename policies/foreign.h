@@ -20,6 +20,10 @@ int policy_derive_needs(const struct image *img, CkptNeeds **ret_needs, CkptFact
 int policy_derive_cpu(const struct image *img, const CkptNeeds *n, CkptFacts **ret,
 		      struct ck_err *err);
 
+/* foreign-frames.c: signal frames on the stacks of a task's threads. */
+int policy_frames_of_task(const struct image *img, CkptNeeds *n, const CkptNeedTask *t,
+			  const MmEntry *mm, struct ck_err *err);
+
 /* Something in the image that ckpt can't restore; named once. */
 int policy_add_unsupported(CkptNeeds *n, const char *what, struct ck_err *err);
 

@@ -45,6 +45,21 @@ other() { # CODE
 	[ "$status" -eq 0 ]
 }
 
+@test "a signal frame in the pages of a stack is found, and judged" {
+	tar --zstd -xf "$FOREIGN/frame.tar.zst"
+	other 'c = f["cpu"]; c["xcr0"] = 3; c["xsave"] = []; c["xsave_size"] = 576'
+	run "$CKPT" check --image checkpoint --host other.json --override cpu.isa --override cpu.xsave.component
+	echo "$output"
+	[ "$status" -eq 22 ]
+	[[ "$output" =~ "UNDECIDED".*"[cpu.xsave.frame]: AVX upper halves".*"the signal frame at 0x7ff" ]]
+	# Where there is AVX it has a place.
+	other 'c = f["cpu"]; c["xcr0"] = 7; c["xsave"] = [x for x in c["xsave"] if x["bit"] == 2]; c["xsave_size"] = 832'
+	run "$CKPT" check --image checkpoint --host other.json --all
+	echo "$output"
+	[[ ! "$output" =~ "[cpu.xsave.frame]: AVX upper halves" ]]
+	rm -r checkpoint
+}
+
 @test "a socket can't be restored by ckpt; the rest is judged with an override" {
 	check socket --host "$HOST"
 	[ "$status" -eq 20 ]
