@@ -157,6 +157,10 @@ int cmd_restore(const struct cmd_args *a)
 		return cmd_watch_end(&r.watch, status, NULL);
 	o.image = img;
 	o.maps = &maps;
+	if (policy_allows(policy, "rollback-files"))
+		o.files = ENGINE_FILES_ROLLBACK;
+	else if (policy_allows(policy, "keep-files"))
+		o.files = ENGINE_FILES_KEEP;
 	o.map_mode = map_mode && !strcmp(map_mode, "bind") ? ENGINE_MAP_BIND : ENGINE_MAP_REWRITE;
 	if (engine_restore(&o, &wait_status, &err) < 0)
 		return cmd_watch_fail(&r.watch, &err);

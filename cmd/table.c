@@ -23,6 +23,9 @@ const size_t cmd_globals_len = CK_ARRAY_SIZE(cmd_globals);
 	  "the action may be taken: status 21 becomes 0" }, \
 	{ "allow-undecided", 0, NULL, CMD_FLAG, 0, \
 	  "what can't be known counts as fine: status 22 becomes 0" }, \
+	{ "files", 0, "rollback|keep|refuse", CMD_WORD, 0, \
+	  "output files that have grown since: cut them back to what they were, saving the rest " \
+	  "beside them; leave them; or refuse whatever the policy says" }, \
 	{ "override", 0, "RULE", CMD_TEXT, CMD_REPEAT, \
 	  "go on against what this rule finds; the verdict says who did so" }
 /* clang-format on */

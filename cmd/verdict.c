@@ -6,6 +6,7 @@
 
 #include <pwd.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -43,6 +44,21 @@ static int overrides(const struct cmd_args *a, struct policy *p, struct ck_err *
 	return r;
 }
 
+/* --files is short for one action, and against the other. */
+static void files(const struct cmd_args *a, struct policy *p)
+{
+	const char *how = cmd_value(a, "files");
+
+	if (!how)
+		return;
+	policy_forbid(p, "rollback-files");
+	policy_forbid(p, "keep-files");
+	if (!strcmp(how, "rollback"))
+		(void)policy_allow(p, "rollback-files", NULL);
+	if (!strcmp(how, "keep"))
+		(void)policy_allow(p, "keep-files", NULL);
+}
+
 int cmd_verdict_policy(const struct cmd_args *a, struct policy **ret)
 {
 	CK_AUTO(policy) struct policy *p = NULL;
@@ -54,6 +70,7 @@ int cmd_verdict_policy(const struct cmd_args *a, struct policy **ret)
 	for (size_t i = 0; (action = cmd_each(a, "allow", &i));)
 		if (policy_allow(p, action, &err) < 0)
 			return cmd_usage(a->cmd->name, "%s", err.what);
+	files(a, p);
 	if (cmd_has(a, "allow-undecided"))
 		policy_allow_undecided(p);
 	if (overrides(a, p, &err) < 0)

@@ -84,6 +84,13 @@ enum engine_map_mode {
 	ENGINE_MAP_BIND,    /* in a mount namespace of the job's it is where it was */
 };
 
+/* What becomes of output files that have grown since the dump. */
+enum engine_files {
+	ENGINE_FILES_REFUSE,
+	ENGINE_FILES_KEEP,     /* they stay as they are; the job goes on where it was */
+	ENGINE_FILES_ROLLBACK, /* cut back to what they were; the rest is saved beside them */
+};
+
 struct engine_restore_stats {
 	pid_t pid;           /* the root task's, in the caller's pid namespace */
 	uint64_t forking_ns; /* making the first tasks */
@@ -97,6 +104,7 @@ struct engine_restore_opts {
 	const struct image *image;
 	const struct fsmap_maps *maps; /* NULL: everything is where it was */
 	enum engine_map_mode map_mode;
+	enum engine_files files;
 	unsigned int flags;
 	struct engine_watch watch;
 	/* Called once the job runs, in the caller's process; may be NULL. */

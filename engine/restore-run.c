@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <linux/sched.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -246,6 +247,24 @@ static void collect_notes(struct engine_restore *r)
 		engine_note(r, "%s: could not %s, going on", who, what);
 }
 
+/* Where the job's user is not ours, the end of ckpt went unnoticed meanwhile. */
+static int open_files(struct engine_restore *r, struct ck_err *err)
+{
+	struct pollfd f = { .fd = r->report, .events = POLLIN };
+	struct engine_self self;
+	int rc = engine_act_as_job(r, &self, err);
+
+	if (rc == 0)
+		rc = res_open(r, err);
+	engine_act_as_self(&self);
+	if (rc == -EACCES && r->one_uid && r->uid != r->rights.uid && !r->rights.userns)
+		rc = ck_err_hint(err, rc, "files are opened with the rights of the job's user, %u",
+				 r->uid);
+	if (rc == 0 && poll(&f, 1, 0) == 1 && (f.revents & POLLHUP))
+		_exit(1);
+	return rc;
+}
+
 int engine_run(struct engine_restore *r, struct ck_err *err)
 {
 	int rc;
@@ -258,7 +277,7 @@ int engine_run(struct engine_restore *r, struct ck_err *err)
 	if (rc == 0)
 		rc = engine_set_clocks(r, err);
 	if (rc == 0)
-		rc = res_open(r, err);
+		rc = open_files(r, err);
 	if (rc == 0)
 		rc = park_pages(r, err);
 	if (rc == 0)

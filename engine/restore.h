@@ -222,6 +222,31 @@ bool engine_binds(const struct engine_restore *r);
 /* In the trunk: children see the clocks go on from where the job saw them last. */
 int engine_set_clocks(struct engine_restore *r, struct ck_err *err);
 
+/* ---- engine/user.c: whose files are opened ---- */
+struct engine_self {
+	bool changed;
+	uid_t uid;
+	gid_t gid;
+	gid_t *groups;
+	int n_groups;
+	int parent_signal, dumpable;
+};
+/*
+ * From here on files are opened, made and changed as the job's user, if that is another one than
+ * ours and we have the privilege. *self is set in any case. Meanwhile the end of our parent is not
+ * noticed.
+ */
+int engine_act_as_job(const struct engine_restore *r, struct engine_self *self, struct ck_err *err);
+void engine_act_as_self(struct engine_self *self);
+
+/* ---- engine/rollback.c ---- */
+struct engine_rollback;
+/* In ckpt: with ENGINE_FILES_ROLLBACK, output files become what they were. *ret may be NULL. */
+int engine_rollback(struct engine_restore *r, struct engine_rollback **ret, struct ck_err *err);
+/* The restore failed: puts everything back, and frees b. What it can't goes into err. */
+void engine_rollback_undo(struct engine_restore *r, struct engine_rollback *b, struct ck_err *err);
+void engine_rollback_free(struct engine_rollback *b);
+
 /* ---- engine/bind.c ---- */
 /* In the trunk, before anything is opened: what maps say, by mounts, if engine_binds(). */
 int engine_bind_maps(struct engine_restore *r, struct ck_err *err);

@@ -163,6 +163,23 @@ static void remedy_truncate(struct finding *f, const struct fsmap_items *items, 
 		finding_remedy(f, "%s", ck_strbuf_str(&b));
 }
 
+/* Nothing is cut off what is not known to be what it was. */
+static void actions(struct finding *f, const struct fsmap_items *items, size_t from, size_t to)
+{
+	bool known = true;
+
+	for (size_t i = from; i < to; i++) {
+		enum fsmap_same same =
+			fsmap_compare_bytes(items->item[i].need, items->item[i].fact);
+
+		known = known && (same == FSMAP_SAME || same == FSMAP_SAMPLED);
+	}
+	if (!f)
+		return;
+	f->action = known ? "rollback-files" : "keep-files";
+	f->otherwise = known ? "keep-files" : NULL;
+}
+
 void fsmap_report_grown(const struct rule *r, const struct rule_input *in,
 			const struct fsmap_items *items, size_t from, size_t to,
 			struct findings *out)
@@ -174,7 +191,8 @@ void fsmap_report_grown(const struct rule *r, const struct rule_input *in,
 		for (size_t i = from; i < to; i++) {
 			const struct fsmap_item *it = &items->item[i];
 
-			f = findings_add(out, r, FINDING_REFUSE, it->need->path);
+			f = findings_add(out, r, FINDING_ACTION, it->need->path);
+			actions(f, items, i, i + 1);
 			finding_need(f, "%llu bytes", (unsigned long long)it->need->size);
 			finding_have(f, "%llu bytes", (unsigned long long)it->fact->size);
 			evidence_same(f, it);
@@ -182,7 +200,8 @@ void fsmap_report_grown(const struct rule *r, const struct rule_input *in,
 		}
 		return;
 	}
-	f = fsmap_say_many(r, FINDING_REFUSE, "output files", items, from, to, out);
+	f = fsmap_say_many(r, FINDING_ACTION, "output files", items, from, to, out);
+	actions(f, items, from, to);
 	finding_have(f, "more in each of them");
 	remedy_truncate(f, items, from, to);
 }

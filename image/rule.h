@@ -27,16 +27,17 @@ enum finding_status {
 struct finding {
 	const char *rule; /* stable id, "fs.file.build-id" */
 	enum finding_status status;
-	char *subject;      /* path, pid, feature */
-	char *need;         /* what the image has */
-	char *have;         /* what the host has */
-	char *evidence;     /* how we know */
-	char *remedy;       /* what to do, to be followed to the letter */
-	const char *action; /* FINDING_ACTION: the name that --allow takes */
-	bool retry;         /* may be different in a minute: exit status 75 */
-	bool host;          /* this host can't restore any image: exit status 69 */
-	const char *cause;  /* set by the judge: the rule whose finding explains this one */
-	bool overridden;    /* set by the judge: would stand in the way, had nobody overridden it */
+	char *subject;         /* path, pid, feature */
+	char *need;            /* what the image has */
+	char *have;            /* what the host has */
+	char *evidence;        /* how we know */
+	char *remedy;          /* what to do, to be followed to the letter */
+	const char *action;    /* FINDING_ACTION: the name that --allow takes */
+	const char *otherwise; /* and that of another action which helps as well, or NULL */
+	bool retry;            /* may be different in a minute: exit status 75 */
+	bool host;             /* this host can't restore any image: exit status 69 */
+	const char *cause;     /* set by the judge: the rule whose finding explains this one */
+	bool overridden; /* set by the judge: would stand in the way, had nobody overridden it */
 };
 
 struct findings {

@@ -8,6 +8,8 @@
 /* What can be allowed, as --allow and "allow" name it. */
 enum policy_action {
 	POLICY_SHELL_JOB,
+	POLICY_ROLLBACK_FILES,
+	POLICY_KEEP_FILES,
 	POLICY_N_ACTIONS,
 };
 extern const char *const policy_actions[POLICY_N_ACTIONS];

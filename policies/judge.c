@@ -68,7 +68,8 @@ static bool is_trouble(enum finding_status s)
 static void treat(struct findings *f, size_t from, enum policy_treatment t, const struct policy *p)
 {
 	for (size_t i = from; i < f->n; i++) {
-		if (f->f[i].status == FINDING_ACTION && policy_allows(p, f->f[i].action))
+		if (f->f[i].status == FINDING_ACTION &&
+		    (policy_allows(p, f->f[i].action) || policy_allows(p, f->f[i].otherwise)))
 			f->f[i].status = FINDING_OK;
 		if (t == POLICY_WARN && is_trouble(f->f[i].status))
 			f->f[i].status = FINDING_DEGRADED;

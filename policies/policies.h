@@ -54,6 +54,8 @@ static inline void ck_auto_policy(struct policy **p)
 const char *policy_name(const struct policy *p);
 /* Allows an action (as --allow names it). CK_ERR_USAGE if there is none of that name. */
 int policy_allow(struct policy *p, const char *action, struct ck_err *err);
+/* What a policy allows is not allowed this time. */
+void policy_forbid(struct policy *p, const char *action);
 /* Takes "undecided" for "compatible". */
 void policy_allow_undecided(struct policy *p);
 bool policy_allows_undecided(const struct policy *p);

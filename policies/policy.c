@@ -11,7 +11,11 @@
 #include "base/err.h"
 #include "policies/internal.h"
 
-const char *const policy_actions[POLICY_N_ACTIONS] = { [POLICY_SHELL_JOB] = "shell-job" };
+const char *const policy_actions[POLICY_N_ACTIONS] = {
+	[POLICY_SHELL_JOB] = "shell-job",
+	[POLICY_ROLLBACK_FILES] = "rollback-files",
+	[POLICY_KEEP_FILES] = "keep-files",
+};
 
 void policy_free(struct policy *p)
 {
@@ -51,6 +55,14 @@ int policy_allow(struct policy *p, const char *action, struct ck_err *err)
 		return ck_fail(err, CK_ERR_USAGE, -EINVAL, "there is no action named %s", action);
 	p->allowed[i] = true;
 	return 0;
+}
+
+void policy_forbid(struct policy *p, const char *action)
+{
+	int i = policy_action_find(action);
+
+	if (i >= 0)
+		p->allowed[i] = false;
 }
 
 bool policy_allows(const struct policy *p, const char *action)

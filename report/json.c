@@ -72,6 +72,7 @@ static struct json_object *finding_json(const struct finding *f)
 	r = r ? r : report_json_text(o, "evidence", f->evidence);
 	r = r ? r : report_json_text(o, "remedy", f->remedy);
 	r = r ? r : report_json_text(o, "action", f->action);
+	r = r ? r : report_json_text(o, "otherwise", f->otherwise);
 	r = r ? r : report_json_text(o, "cause", f->cause);
 	if (r == 0 && f->retry)
 		r = report_json_add(o, "retry", json_object_new_boolean(1));

@@ -124,6 +124,10 @@ static void obstacle(struct report_html *w, const struct report_site *s,
 		report_text(w, f->remedy ? ", or " : " ");
 		report_elem(w, "code", NULL, "--allow %s", f->action);
 	}
+	if (f->otherwise) {
+		report_text(w, ", or ");
+		report_elem(w, "code", NULL, "--allow %s", f->otherwise);
+	}
 	report_end(w);
 }
 
@@ -284,6 +288,7 @@ static void finding(struct report_page *p, const struct finding *f)
 	pair(w, "because", f->evidence);
 	pair(w, "remedy", f->cause ? NULL : f->remedy);
 	pair(w, "--allow", f->action);
+	pair(w, "or --allow", f->otherwise);
 	report_end(w);
 	report_end(w);
 }

@@ -187,6 +187,7 @@ static int obstacle_json(struct json_object *o, const void *arg, size_t i)
 	r = r ? r : report_json_text(o, "have", x->finding->have);
 	r = r ? r : report_json_text(o, "remedy", x->finding->remedy);
 	r = r ? r : report_json_text(o, "action", x->finding->action);
+	r = r ? r : report_json_text(o, "otherwise", x->finding->otherwise);
 	r = r ? r : report_json_number(o, "cells", x->cells);
 	r = r ? r : report_json_number(o, "host_count", x->hosts);
 	return r ? r : report_json_text(o, "hosts", x->names);

@@ -100,7 +100,8 @@ static void first_line(FILE *out, const struct finding *f, const char *as)
 static size_t full_lines(const struct finding *f)
 {
 	return 1u + has_text(f->need) + has_text(f->have) + has_text(f->evidence) +
-	       has_text(f->remedy) + (f->status == FINDING_ACTION);
+	       has_text(f->remedy) + (f->status == FINDING_ACTION) +
+	       (f->status == FINDING_ACTION && f->otherwise);
 }
 
 static void full(FILE *out, const struct finding *f)
@@ -113,6 +114,8 @@ static void full(FILE *out, const struct finding *f)
 	field(out, "remedy", f->remedy);
 	if (f->status == FINDING_ACTION)
 		fprintf(out, "    %-9s--allow %s\n", "or", f->action);
+	if (f->status == FINDING_ACTION && f->otherwise)
+		fprintf(out, "    %-9s--allow %s\n", "or", f->otherwise);
 }
 
 /* In full as long as there is room, then by its first line, then not at all. */

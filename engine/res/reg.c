@@ -222,33 +222,36 @@ static const char *format_name(mode_t mode)
 
 /* A file that the job only reads may have grown: what it has read is still there (fsmap/ has looked
  * at the contents). Not if it is mapped, and what is mapped may have moved. */
-static bool has_grown(const struct res_rfile *f, const RegFileEntry *reg, const struct stat *st)
+static bool has_grown(const struct engine_restore *r, const struct res_rfile *f,
+		      const RegFileEntry *reg, const struct stat *st)
 {
-	return (reg->flags & O_ACCMODE) == O_RDONLY && (uint64_t)st->st_size > reg->size &&
-	       !(f->want & (unsigned int)(RES_WANT_MAP | RES_WANT_EXE));
+	if ((uint64_t)st->st_size <= reg->size)
+		return false;
+	if ((reg->flags & O_ACCMODE) != O_RDONLY)
+		return r->opts->files == ENGINE_FILES_KEEP;
+	return !(f->want & (unsigned int)(RES_WANT_MAP | RES_WANT_EXE));
 }
 
-static int check_stat(const struct res_rfile *f, const RegFileEntry *reg, const struct stat *st,
-		      struct ck_err *err)
+static int check_stat(const struct engine_restore *r, const struct res_rfile *f,
+		      const RegFileEntry *reg, const struct stat *st, struct ck_err *err)
 {
-	int r;
+	int ret;
 
 	if (reg->has_mode && ((st->st_mode ^ reg->mode) & S_IFMT)) {
-		r = ck_fail(err, CK_ERR_HOST, -EINVAL, "%s is %s here, and was %s", reg->name,
-			    format_name(st->st_mode), format_name(reg->mode));
-		return ck_err_hint(err, r, "put back what was there at the dump");
+		ret = ck_fail(err, CK_ERR_HOST, -EINVAL, "%s is %s here, and was %s", reg->name,
+			      format_name(st->st_mode), format_name(reg->mode));
+		return ck_err_hint(err, ret, "put back what was there at the dump");
 	}
 	if (!reg->has_size || !S_ISREG(st->st_mode) || (uint64_t)st->st_size == reg->size ||
-	    has_grown(f, reg, st))
+	    has_grown(r, f, reg, st))
 		return 0;
-	r = ck_fail(err, CK_ERR_HOST, -EINVAL, "%s has %lld bytes here, and had %llu", reg->name,
-		    (long long)st->st_size, (unsigned long long)reg->size);
+	ret = ck_fail(err, CK_ERR_HOST, -EINVAL, "%s has %lld bytes here, and had %llu", reg->name,
+		      (long long)st->st_size, (unsigned long long)reg->size);
 	if ((reg->flags & O_ACCMODE) != O_RDONLY && (uint64_t)st->st_size > reg->size)
-		return ck_err_hint(err, r,
+		return ck_err_hint(err, ret,
 				   "somebody wrote to it since the dump; if that was the job, "
-				   "truncate -s %llu takes it back",
-				   (unsigned long long)reg->size);
-	return ck_err_hint(err, r, "the file was changed since the dump; put back the old one");
+				   "--files rollback takes it back");
+	return ck_err_hint(err, ret, "the file was changed since the dump; put back the old one");
 }
 
 static int check_build_id(const RegFileEntry *reg, int fd, struct ck_err *err)
@@ -273,23 +276,23 @@ static int check_build_id(const RegFileEntry *reg, int fd, struct ck_err *err)
 }
 
 /* The mode of access decides what a device or FIFO does when it is opened: look first. */
-static int open_checked(const struct res_rfile *f, const RegFileEntry *reg, int flags, int *ret_fd,
-			struct ck_err *err)
+static int open_checked(const struct engine_restore *r, const struct res_rfile *f,
+			const RegFileEntry *reg, int flags, int *ret_fd, struct ck_err *err)
 {
 	CK_AUTO(fd) int fd = -EBADF;
 	struct stat before, st;
 	int follow = (flags & O_PATH) && (flags & O_NOFOLLOW) ? AT_SYMLINK_NOFOLLOW : 0;
-	int r;
+	int ret;
 
 	if (fstatat(AT_FDCWD, reg->name, &before, follow) < 0) {
 		if (errno != ENOENT && errno != ENOTDIR)
 			return ck_fail_errno(err, "cannot find %s", reg->name);
-		r = ck_fail(err, CK_ERR_HOST, -ENOENT, "there is no %s here", reg->name);
-		return ck_err_hint(err, r, "put back what was there at the dump");
+		ret = ck_fail(err, CK_ERR_HOST, -ENOENT, "there is no %s here", reg->name);
+		return ck_err_hint(err, ret, "put back what was there at the dump");
 	}
-	r = check_stat(f, reg, &before, err);
-	if (r < 0)
-		return r;
+	ret = check_stat(r, f, reg, &before, err);
+	if (ret < 0)
+		return ret;
 	fd = open(reg->name, flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	if (fd < 0)
 		return ck_fail_errno(err, "cannot open %s", reg->name);
@@ -298,9 +301,9 @@ static int open_checked(const struct res_rfile *f, const RegFileEntry *reg, int 
 	if (st.st_ino != before.st_ino || st.st_dev != before.st_dev)
 		return ck_fail(err, CK_ERR_HOST, -ESTALE, "%s was replaced while it was opened",
 			       reg->name);
-	r = check_build_id(reg, fd, err);
-	if (r < 0)
-		return r;
+	ret = check_build_id(reg, fd, err);
+	if (ret < 0)
+		return ret;
 	*ret_fd = ck_take_fd(&fd);
 	return 0;
 }
@@ -359,7 +362,7 @@ int res_open_reg(struct engine_restore *r, struct res_rfile *f, const RegFileEnt
 
 	if (f->carried)
 		return res_carried_open(r, f->carried, reg->name, flags, ret_fd, err);
-	ret = open_checked(f, reg, flags, ret_fd, err);
+	ret = open_checked(r, f, reg, flags, ret_fd, err);
 	if ((ret == -EACCES || ret == -EPERM) && take_callers(f, reg, ret_fd) == 0)
 		ret = 0;
 	return ret;

@@ -84,7 +84,7 @@ remedy() {
 @test "an output that went on" {
 	echo and on >>"$JOB/out/log"
 	check
-	[ "$status" -eq 20 ]
+	[ "$status" -eq 21 ]
 	[[ "$output" =~ "[fs.file.grown]: $JOB/out/log" ]]
 	eval "$(remedy)"
 	check

@@ -254,7 +254,7 @@ START_TEST(changed)
 	ck_assert_msg(job_restore(&j, &jd) == 0, "%s", shared->failure);
 	ck_assert_int_eq(truncate(file, 9), 0);
 	expect_failure(&j, &jd, "has 9 bytes here, and had 8");
-	expect_failure(&j, &jd, "truncate -s 8");
+	expect_failure(&j, &jd, "--files rollback");
 	ck_assert_int_eq(unlink(file), 0);
 	expect_failure(&j, &jd, "there is no /tmp/");
 	expect_failure(&j, &jd, "fd 3");
