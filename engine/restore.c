@@ -56,7 +56,9 @@ static int prepare(struct engine_restore *r, struct ck_err *err)
 						    : "in fresh namespaces");
 	engine_restore_stage(r, "plan");
 	rc = res_load(r, err);
-	return rc < 0 ? rc : engine_plan(r, err);
+	if (rc == 0)
+		rc = engine_plan(r, err);
+	return rc < 0 ? rc : engine_scan_paths(r, err);
 }
 
 /* Returns in ckpt only. */

@@ -247,6 +247,10 @@ int engine_rollback(struct engine_restore *r, struct engine_rollback **ret, stru
 void engine_rollback_undo(struct engine_restore *r, struct engine_rollback *b, struct ck_err *err);
 void engine_rollback_free(struct engine_rollback *b);
 
+/* ---- engine/scan.c ---- */
+/* Notes how often the job's memory has paths that were mapped by rewriting. */
+int engine_scan_paths(struct engine_restore *r, struct ck_err *err);
+
 /* ---- engine/bind.c ---- */
 /* In the trunk, before anything is opened: what maps say, by mounts, if engine_binds(). */
 int engine_bind_maps(struct engine_restore *r, struct ck_err *err);
@@ -272,6 +276,8 @@ int res_load(struct engine_restore *r, struct ck_err *err);
  */
 int res_base(const struct engine_restore *r);
 size_t res_count(const struct engine_restore *r);
+/* The path of file id (of files.img) here, or a word for what it is. Known after res_load(). */
+const char *res_path_of(const struct engine_restore *r, uint32_t file_id);
 /* The parked number that file id (of files.img) has, or -ENOENT. Known after res_load(). */
 int res_parked_fd(const struct engine_restore *r, uint32_t file_id);
 /* Opens every description once and parks it, close-on-exec; opens mapped files and the exes

@@ -3,7 +3,7 @@
  * Recorded paths that are elsewhere here: the entries of files.img get the names that they have on
  * this host, once, before anything else looks at them. Everything that is opened by a path goes
  * through these entries: descriptors, mapped files, the program, directories, carried files,
- * FIFOs, the names of Unix sockets. What the job has in its own memory is not touched.
+ * FIFOs, watches, the names of Unix sockets. What the job has in its own memory is not touched.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -57,6 +57,11 @@ static int map_file(const struct fsmap_maps *maps, FileEntry *fe, struct ck_err 
 
 	if (fe->reg && map_string(maps, &fe->reg->name) < 0)
 		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot map a path");
+	/* CRIU's watches; ours refer to entries of their own. */
+	for (size_t i = 0; fe->ify && i < fe->ify->n_wd; i++)
+		if (fe->ify->wd[i]->f_handle &&
+		    map_string(maps, &fe->ify->wd[i]->f_handle->path) < 0)
+			return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot map a path");
 	if (!fe->usk)
 		return 0;
 	if (map_string(maps, &fe->usk->name_dir) < 0)
@@ -65,6 +70,13 @@ static int map_file(const struct fsmap_maps *maps, FileEntry *fe, struct ck_err 
 	if (r == 0 && fe->usk->has_peer_name)
 		r = map_sun_path(maps, &fe->usk->peer_name, err);
 	return r;
+}
+
+const char *res_path_of(const struct engine_restore *r, uint32_t file_id)
+{
+	const struct res_rfile *f = res_rfile_find(r, file_id);
+
+	return f ? res_rfile_name(f) : "a file";
 }
 
 int res_map_files(struct engine_restore *r, struct ck_err *err)

@@ -14,12 +14,17 @@ setup_file() {
 			[ "$n" -le 2 ] || eval "exec $n>&-"
 		done
 		cd "$DIR/old"
-		exec setsid ./prog 1000 7<data
+		# shellcheck disable=SC2016
+		exec env -i SCRATCH="$DIR/old/tmp" OTHER="$DIR/older:$DIR/old" \
+			setsid bash -c 'exec -a "$0" ./prog 1000' "$DIR/old/prog" 7<data
 	) </dev/null >"$DIR/log" 2>&1 &
 	local pid=$!
 	for _ in {1..100}; do
 		[ "$(cat "/proc/$pid/comm")" != prog ] || break
 		sleep 0.05
+	done
+	for f in cmdline environ; do
+		tr '\0' '\n' <"/proc/$pid/$f" | grep -oE "$DIR/old(/|\$)" | wc -l >"$DIR/$f"
 	done
 	"$CKPT" dump -t "$pid" --image "$DIR/img"
 	mv "$DIR/old" "$DIR/new"
@@ -86,11 +91,18 @@ check() {
 }
 
 @test "the restored job has its files where they are now" {
-	"$CKPT" restore --image "$DIR/img" --map "$DIR/old:$DIR/new" --detach --status-fd 3 3>"$DIR/status"
+	"$CKPT" restore --image "$DIR/img" --map "$DIR/old:$DIR/new" --detach --status-fd 3 3>"$DIR/status" 2>"$DIR/notes"
+	# What the job has of the old path in its memory is told.
+	cat "$DIR/notes"
+	[ "$(cat "$DIR/cmdline")" -eq 1 ] && [ "$(cat "$DIR/environ")" -ge 2 ]
+	grep -F "note: $DIR/old still stands" "$DIR/notes" | grep -F "1 in its arguments, $(cat "$DIR/environ") in its environment" | grep -F "bind"
 	pid=$(sed -n 's/.*"event": *"running".*"pid": *\([0-9]*\).*/\1/p' "$DIR/status")
 	[ "$(readlink "/proc/$pid/cwd")" = "$DIR/new" ]
 	[ "$(readlink "/proc/$pid/exe")" = "$DIR/new/prog" ]
 	[ "$(readlink "/proc/$pid/fd/7")" = "$DIR/new/data" ]
 	! grep -F "$DIR/old" "/proc/$pid/maps"
 	kill "$pid"
+	"$CKPT" restore --image "$DIR/img" --map "$DIR/old:$DIR/new" --map "$DIR/cold:/" --detach --status-fd 3 3>"$DIR/status" 2>"$DIR/notes"
+	kill "$(sed -n 's/.*"event": *"running".*"pid": *\([0-9]*\).*/\1/p' "$DIR/status")"
+	! grep -F "$DIR/cold" "$DIR/notes"
 }
