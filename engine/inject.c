@@ -368,6 +368,17 @@ static void fill_fds(const struct engine_task *t, struct parasite_fd *f)
 				*f++ = (struct parasite_fd){ .fd = t->fds[i].fd };
 }
 
+/* /proc adds what a description was opened with to what the descriptor has; TIOCGPTPEER leaves
+ * O_CLOEXEC there. */
+static void set_close_on_exec(struct engine_fd *fd, int fd_flags)
+{
+	if (fd_flags < 0)
+		return;
+	fd->info.flags &= ~(unsigned int)O_CLOEXEC;
+	if (fd_flags & FD_CLOEXEC)
+		fd->info.flags |= O_CLOEXEC;
+}
+
 /* The answers, in the same order. */
 static int read_fds(struct engine_task *t, struct ck_err *err)
 {
@@ -387,6 +398,7 @@ static int read_fds(struct engine_task *t, struct ck_err *err)
 			if (!is_asked(fd) || fd->unclear != (unclear == 1))
 				continue;
 			fd->sig = f->was;
+			set_close_on_exec(fd, f->fd_flags);
 			fd->owner = (struct f_owner_ex){ f->owner_type, f->owner_pid };
 			fd->owner_uids[0] = f->owner_uids[0];
 			fd->owner_uids[1] = f->owner_uids[1];

@@ -20,6 +20,7 @@
 #define PR_GET_TID_ADDRESS 40
 #define PR_GET_THP_DISABLE 42
 #define SHM_RDONLY 010000
+#define F_GETFD 1
 #define F_SETSIG 10
 #define F_GETSIG 11
 #define F_GETOWN_EX 16
@@ -145,6 +146,7 @@ static void ask_fds(struct parasite_orders *o)
 	struct parasite_fd *f = (struct parasite_fd *)o->fds;
 
 	for (uint32_t i = 0; i < o->n_all; i++) {
+		f[i].fd_flags = (int32_t)pie_syscall3(__NR_fcntl, f[i].fd, F_GETFD, 0);
 		f[i].was = (int32_t)pie_syscall3(__NR_fcntl, f[i].fd, F_GETSIG, 0);
 		if (f[i].was >= 0)
 			pie_syscall3(__NR_fcntl, f[i].fd, F_GETOWN_EX, &f[i].owner_type);

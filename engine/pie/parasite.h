@@ -60,6 +60,7 @@ struct parasite_fd {
 	int32_t owner_type,
 		owner_pid;      /* F_GETOWN_EX, as the task numbers processes; pid 0: nobody */
 	uint32_t owner_uids[2]; /* F_GETOWNER_UIDS: real and effective */
+	int32_t fd_flags;       /* F_GETFD, or -errno */
 };
 
 struct parasite_child {

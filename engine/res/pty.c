@@ -369,7 +369,10 @@ int res_pty_open(struct engine_restore *r, const TtyFileEntry *f, const TtyInfoE
 	if (ret < 0)
 		return ret;
 	if (!is_master(e)) {
-		fd = ioctl(p->fd, TIOCGPTPEER, (int)(f->flags & O_ACCMODE) | O_NOCTTY | O_CLOEXEC);
+		/* Linux fs/open.c:dentry_open(): O_CLOEXEC would stay in the description. */
+		fd = ioctl(p->fd, TIOCGPTPEER, (int)(f->flags & O_ACCMODE) | O_NOCTTY);
+		if (fd >= 0)
+			(void)fcntl(fd, F_SETFD, FD_CLOEXEC);
 	} else if (!p->taken) {
 		p->taken = true;
 		fd = fcntl(p->fd, F_DUPFD_CLOEXEC, 3);

@@ -217,6 +217,12 @@ def real_programs():
             stdin="input",
             needs="/usr/bin/xz",
         ),
+        Program(
+            "tmux",
+            ["/usr/bin/python3", "tmux.py"],
+            files=["tmux.py"],
+            needs="/usr/bin/tmux",
+        ),
     ]
 
 
@@ -248,6 +254,12 @@ def heavy_programs():
             files=["work.R"],
             results={"work.txt": whole},
             needs="/usr/bin/Rscript",
+        ),
+        Program(
+            "postgres",
+            ["/usr/bin/python3", "postgres.py"],
+            files=["postgres.py"],
+            needs="/usr/bin/pgbench",
         ),
     ]
 

@@ -428,7 +428,9 @@ static void pty_make(int task)
 			job_move(open("/dev/ptmx", O_RDWR | O_NOCTTY), fd);
 	for (int fd = 3; fd <= 5; fd += 2)
 		JOB_CHECK(ioctl(fd, TIOCSPTLCK, &(int){ 0 }) == 0);
-	job_move(ioctl(3, TIOCGPTPEER, O_RDWR | O_NOCTTY), 4);
+	/* The description keeps this O_CLOEXEC, which fdinfo then shows of all its descriptors. */
+	job_move(ioctl(3, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC), 4);
+	JOB_CHECK(fcntl(4, F_SETFD, 0) == 0);
 	close(ioctl(5, TIOCGPTPEER, O_RDWR | O_NOCTTY));
 	JOB_CHECK(tcgetattr(4, &t) == 0);
 	cfmakeraw(&t);
@@ -441,6 +443,8 @@ static void pty_make(int task)
 
 static void pty_verify(int task)
 {
+	CK_AUTO(fd) int self = open("/proc/self", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct proc_fdinfo info;
 	struct winsize w;
 	struct termios t;
 	char buf[8];
@@ -452,6 +456,8 @@ static void pty_verify(int task)
 		return;
 	}
 	JOB_CHECK(isatty(4) && tcgetattr(4, &t) == 0);
+	JOB_CHECK(fcntl(3, F_GETFD) == 0 && fcntl(4, F_GETFD) == 0);
+	JOB_CHECK(proc_read_fdinfo(self, 4, &info, NULL) == 0 && !(info.flags & O_CLOEXEC));
 	JOB_CHECK(!(t.c_lflag & (ICANON | ECHO)) && t.c_cc[VMIN] == 3);
 	JOB_CHECK(ioctl(4, TIOCGWINSZ, &w) == 0 && w.ws_row == 7 && w.ws_col == 9);
 	JOB_CHECK(ioctl(3, TIOCGPKT, &on) == 0 && on == 1);
