@@ -9,6 +9,7 @@
 #include "base/auto.h"
 #include "base/strbuf.h"
 #include "cpuinfo/cpuinfo-internal.h"
+#include "image/ckpt-isa.pb-c.h"
 
 #define BIT(n) (UINT64_C(1) << (n))
 
@@ -245,6 +246,23 @@ static bool lazy_binding_overflows(const CkptCpuFacts *source, const CkptCpuFact
 	       cpuinfo_area_size(target, LAZY_MASK) > cpuinfo_area_size(source, LAZY_MASK);
 }
 
+/* Was the job's code read, and does no task of it bind lazily in a way that depends on that size?
+ */
+static bool never_binds_lazily(const CkptIsa *isa)
+{
+	for (size_t i = 0; isa && i < isa->n_modules; i++)
+		if (isa->modules[i]->unknown)
+			return false;
+	for (size_t i = 0; isa && i < isa->n_tasks; i++) {
+		const CkptIsaTask *t = isa->tasks[i];
+
+		if (t->n_unknown || !t->has_lazy || t->trampoline_unknown ||
+		    (t->lazy && !(t->trampoline && !strcmp(t->trampoline, "fxsave"))))
+			return false;
+	}
+	return isa && isa->n_tasks;
+}
+
 static void size_rule(const struct rule *r, const struct rule_input *in, struct findings *out)
 {
 	const CkptCpuFacts *s = in->source ? in->source->cpu : NULL, *t = in->target->cpu;
@@ -258,7 +276,7 @@ static void size_rule(const struct rule *r, const struct rule_input *in, struct 
 		findings_add(out, r, FINDING_OK, NULL);
 		return;
 	}
-	if (!lazy_binding_overflows(s, t)) {
+	if (!lazy_binding_overflows(s, t) || never_binds_lazily(in->isa)) {
 		f = findings_add(out, r, FINDING_OK, "xsave layout");
 		finding_need(f, "%u bytes", s->xsave_size);
 		finding_have(f, "%u bytes", t->xsave_size);

@@ -176,7 +176,8 @@ struct isa_object {
 	uint64_t load_off[32], load_filesz[32];
 	bool load_exec[32];
 	size_t n_load;
-	struct isa_range init[4]; /* pointers to constructors: called already */
+	/* Pointers to constructors and to resolvers: called already, or only by ld.so. */
+	struct isa_range init[8];
 	size_t n_init;
 	uint64_t gotplt, fini;
 	bool has_fini;
@@ -189,6 +190,8 @@ struct isa_object {
 	size_t n_symbols, symbols_size;
 	struct isa_slot *slots; /* by address */
 	size_t n_slots, slots_size;
+	uint64_t *resolvers; /* functions that only choose another one, in order */
+	size_t n_resolvers;
 	struct isa_function *fn; /* by address */
 	size_t n_fn;
 	bool framed; /* most of its code has frame descriptions */
@@ -209,6 +212,7 @@ const struct isa_symbol *isa_object_symbol(const struct isa_object *o, uint64_t 
 /* Exported symbols of that name: the first of *ret_n in a row, one for each version. */
 const struct isa_symbol *const *isa_object_named(const struct isa_object *o, const char *name,
 						 size_t *ret_n);
+bool isa_object_resolver(const struct isa_object *o, uint64_t vaddr);
 const struct isa_slot *isa_object_slot(const struct isa_object *o, uint64_t vaddr);
 
 /* ---- frames.c ---- */

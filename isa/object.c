@@ -303,12 +303,14 @@ static void take_dynamic_entry(struct isa_object *o, struct tables *t, const Elf
 		t->strsz = v;
 		break;
 	case DT_RELA:
+		o->init[2].start = v;
 		t->rela[0] = offset_of(o, v);
 		break;
 	case DT_RELASZ:
 		t->n_rela[0] = v / sizeof(Elf64_Rela);
 		break;
 	case DT_JMPREL:
+		o->init[3].start = v;
 		t->rela[1] = offset_of(o, v);
 		break;
 	case DT_PLTRELSZ:
@@ -364,10 +366,12 @@ static void take_dynamic(struct isa_object *o, struct tables *t, const Elf64_Phd
 			break;
 		take_dynamic_entry(o, t, &d);
 	}
-	o->n_init = 2;
-	for (size_t k = 0; k < CK_ARRAY_SIZE(t->n_rela); k++)
+	o->n_init = 4;
+	for (size_t k = 0; k < CK_ARRAY_SIZE(t->n_rela); k++) {
 		if (t->n_rela[k] > MAX_COUNT || t->rela[k] == UINT64_MAX)
 			t->n_rela[k] = 0;
+		o->init[2 + k].end = o->init[2 + k].start + t->n_rela[k] * sizeof(Elf64_Rela);
+	}
 }
 
 /* ---- sections: what a static program has instead, symbols of unstripped ones ---- */
@@ -428,8 +432,8 @@ static void take_static_section(struct isa_object *o, const struct sections *s, 
 		t->n_rela[1] = h->sh_size / sizeof(Elf64_Rela);
 	}
 	if ((h->sh_type == SHT_INIT_ARRAY || h->sh_type == SHT_PREINIT_ARRAY ||
-	     is_named(s, h, ".ctors")) &&
-	    o->n_init < CK_ARRAY_SIZE(o->init))
+	     h->sh_type == SHT_RELA || is_named(s, h, ".ctors")) &&
+	    (h->sh_flags & SHF_ALLOC) && o->n_init < CK_ARRAY_SIZE(o->init))
 		o->init[o->n_init++] = (struct isa_range){ h->sh_addr, h->sh_addr + h->sh_size };
 	if (is_named(s, h, ".fini") && h->sh_addr) {
 		o->has_fini = true;
@@ -547,6 +551,34 @@ const struct isa_slot *isa_object_slot(const struct isa_object *o, uint64_t vadd
 			  : NULL;
 }
 
+static int compare_addresses(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static int list_resolvers(struct isa_object *o)
+{
+	o->resolvers = calloc(o->n_slots + o->n_symbols + 1, sizeof(*o->resolvers));
+	if (!o->resolvers)
+		return -ENOMEM;
+	for (size_t i = 0; i < o->n_slots; i++)
+		if (o->slots[i].resolver)
+			o->resolvers[o->n_resolvers++] = o->slots[i].resolver;
+	for (size_t i = 0; i < o->n_symbols; i++)
+		if (o->symbols[i].kind == ISA_SYMBOL_IFUNC)
+			o->resolvers[o->n_resolvers++] = o->symbols[i].addr;
+	qsort(o->resolvers, o->n_resolvers, sizeof(*o->resolvers), compare_addresses);
+	return 0;
+}
+
+bool isa_object_resolver(const struct isa_object *o, uint64_t vaddr)
+{
+	return o->n_resolvers && bsearch(&vaddr, o->resolvers, o->n_resolvers,
+					 sizeof(*o->resolvers), compare_addresses);
+}
+
 static int take_segments(struct isa_object *o, struct tables *t, const Elf64_Ehdr *e)
 {
 	for (size_t i = 0; i < e->e_phnum; i++) {
@@ -598,6 +630,8 @@ static int parse(struct isa_object *o, int fd)
 		qsort(o->symbols, o->n_symbols, sizeof(*o->symbols), by_address);
 	if (o->n_slots)
 		qsort(o->slots, o->n_slots, sizeof(*o->slots), slots_by_address);
+	if (r == 0)
+		r = list_resolvers(o);
 	return r < 0 ? r : index_names(o);
 }
 
@@ -669,6 +703,7 @@ void isa_object_done(struct isa_object *o)
 		free(o->fn[i].edges);
 	free(o->fn);
 	free(o->by_name);
+	free(o->resolvers);
 	free(o->symbols);
 	free(o->slots);
 	free(o->data);

@@ -106,6 +106,27 @@ static bool may_be_data(struct isa_graph *g, const struct isa_module *m, struct 
 	return f->flags & ISA_FN_BAD;
 }
 
+/* What somebody else's slot for that name is bound to. */
+static uint64_t find_witness(const struct isa_graph *g, const struct isa_module *def,
+			     const char *name, uint64_t resolver)
+{
+	for (size_t i = 0; i < g->s->n_modules; i++) {
+		const struct isa_module *m = &g->s->modules[i];
+
+		for (size_t k = 0; k < m->object->n_slots; k++) {
+			const struct isa_slot *slot = &m->object->slots[k];
+			bool same = slot->resolver ? m == def && slot->resolver == resolver
+						   : name && !strcmp(slot->name, name);
+			uint64_t v;
+
+			if (same && isa_space_read(g->s, m->base + slot->addr, &v, sizeof(v)) &&
+			    isa_space_code(g->s, v) == def && v != def->base + resolver)
+				return v;
+		}
+	}
+	return 0;
+}
+
 static void mark_vaddr(struct isa_graph *g, const struct isa_module *m, uint64_t vaddr,
 		       unsigned int state, const struct from *from)
 {
@@ -113,6 +134,19 @@ static void mark_vaddr(struct isa_graph *g, const struct isa_module *m, uint64_t
 
 	if (!f || isa_dispatch_skips(m->object, vaddr) || may_be_data(g, m, f, from->why))
 		return;
+	/* Whoever calls a resolver (dlsym) gets what it chooses, and that is all it does. */
+	if (isa_object_resolver(m->object, vaddr)) {
+		uint64_t chosen = find_witness(g, m, NULL, vaddr);
+		struct isa_function *to;
+
+		if (!chosen)
+			chosen = isa_call(isa_space_read, g->s, m->base + vaddr);
+		to = isa_code_find(m->object, chosen - m->base);
+		if (to) {
+			mark(g, node_of(m, to), settle_state(g, m, state | ISA_BOUND, from), from);
+			return;
+		}
+	}
 	mark(g, node_of(m, f), settle_state(g, m, state, from), from);
 }
 
@@ -143,27 +177,6 @@ static bool is_ifunc(const struct isa_object *o, const char *name)
 		if (s[i]->kind == ISA_SYMBOL_IFUNC)
 			return true;
 	return false;
-}
-
-/* What somebody else's slot for that name is bound to. */
-static uint64_t find_witness(const struct isa_graph *g, const struct isa_module *def,
-			     const char *name, uint64_t resolver)
-{
-	for (size_t i = 0; i < g->s->n_modules; i++) {
-		const struct isa_module *m = &g->s->modules[i];
-
-		for (size_t k = 0; k < m->object->n_slots; k++) {
-			const struct isa_slot *slot = &m->object->slots[k];
-			bool same = slot->resolver ? m == def && slot->resolver == resolver
-						   : !strcmp(slot->name, name);
-			uint64_t v;
-
-			if (same && isa_space_read(g->s, m->base + slot->addr, &v, sizeof(v)) &&
-			    isa_space_code(g->s, v) == def && v != def->base + resolver)
-				return v;
-		}
-	}
-	return 0;
 }
 
 /* A function of the symbol's name, in the first module that has one; all its versions. */
