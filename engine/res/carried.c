@@ -189,7 +189,7 @@ static int get_named(struct engine_restore *r, uint32_t id, struct res_carried *
 	return 0;
 }
 
-/* Where it had two names, one of them is enough: nothing tells them apart. */
+/* Where it had several names, the first is made, and the others are given to it. */
 static int load_named(struct engine_restore *r, struct res_rfile *f, struct ck_err *err)
 {
 	const RegFileEntry *reg = f->fe->reg;
@@ -462,10 +462,38 @@ static void give_away(const struct res_carried *c)
 	(void)!futimens(c->fd, times);
 }
 
+/* One that the job had open by several names is to be found by all of them. */
+static int give_other_names(const struct engine_restore *r, const struct res_carried *c,
+			    struct ck_err *err)
+{
+	for (size_t i = 0; i < r->res->n_files; i++) {
+		const struct res_rfile *f = &r->res->file[i];
+		const char *name = f->carried == c ? f->fe->reg->name : c->name;
+		CK_AUTO(free) char *temp = NULL;
+		int ret = 0;
+
+		if (strcmp(name, c->name) == 0)
+			continue;
+		if (asprintf(&temp, "%s.ckpt-%d", name, (int)getpid()) < 0) {
+			temp = NULL;
+			return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot make %s again", name);
+		}
+		if (link(c->name, temp) < 0 || rename(temp, name) < 0)
+			ret = ck_fail_errno(err, "cannot give %s its other name %s", c->name, name);
+		/* Where the two were the same file already, it is still there. */
+		(void)unlink(temp);
+		if (ret < 0)
+			return ret;
+	}
+	return 0;
+}
+
 /* An open writer would keep the file from being executed. */
 int res_carried_finish(struct engine_restore *r, struct ck_err *err)
 {
-	for (size_t i = 0; i < r->res->n_carried; i++) {
+	int ret = 0;
+
+	for (size_t i = 0; i < r->res->n_carried && ret == 0; i++) {
 		struct res_carried *c = r->res->carried[i];
 
 		if (c->fd < 0)
@@ -481,8 +509,9 @@ int res_carried_finish(struct engine_restore *r, struct ck_err *err)
 			return ck_fail_errno(err, "cannot put %s in place", c->name);
 		free(c->temp);
 		c->temp = NULL;
+		ret = give_other_names(r, c, err);
 	}
-	return 0;
+	return ret;
 }
 
 void res_carried_done(struct engine_restore *r)

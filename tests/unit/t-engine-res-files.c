@@ -292,6 +292,44 @@ START_TEST(linked)
 }
 END_TEST
 
+/* ---- a file of the job's state that is open by two names ---- */
+
+static const char *shm_name(int i)
+{
+	static char name[2][64];
+
+	snprintf(name[i], sizeof(name[i]), "/dev/shm/t-res-%d-%d", (int)shared->pid[0], i);
+	return name[i];
+}
+
+static void two_names_make(int task)
+{
+	(void)task;
+	JOB_CHECK(open(shm_name(0), O_RDWR | O_CREAT | O_EXCL, 0600) == 3);
+	JOB_CHECK(write(3, "state", 5) == 5 && link(shm_name(0), shm_name(1)) == 0);
+	JOB_CHECK(open(shm_name(1), O_RDWR) == 4);
+}
+
+static void two_names_verify(int task)
+{
+	struct stat st[4];
+
+	(void)task;
+	JOB_CHECK(fstat(3, &st[0]) == 0 && fstat(4, &st[1]) == 0);
+	JOB_CHECK(stat(shm_name(0), &st[2]) == 0 && stat(shm_name(1), &st[3]) == 0);
+	for (int i = 0; i < 4; i++)
+		JOB_CHECK(st[i].st_ino == st[0].st_ino && st[i].st_nlink == 2);
+	JOB_CHECK(st[0].st_size == 5);
+	JOB_CHECK(unlink(shm_name(0)) == 0 && unlink(shm_name(1)) == 0);
+}
+
+START_TEST(two_names)
+{
+	job_cycle(
+		&(struct job){ .n_tasks = 1, .make = two_names_make, .verify = two_names_verify });
+}
+END_TEST
+
 /* ---- what is refused ---- */
 
 static int refused_kind;
@@ -373,7 +411,7 @@ END_TEST
 
 static Suite *files_suite(void)
 {
-	const TTest *const tests[] = { deleted, mapped, needs, changed, linked };
+	const TTest *const tests[] = { deleted, mapped, needs, changed, linked, two_names };
 	Suite *s = suite_create("engine/res files");
 	TCase *c = tcase_create("all");
 
