@@ -173,8 +173,9 @@ def tree(pid):
 
 
 def alive(pid):
+    """A process lives on without its first thread as long as it has others."""
     f = stat_fields(pid)
-    return f is not None and f[0] not in "ZX"
+    return f is not None and (f[0] not in "ZX" or int(f[17]) > 1)
 
 
 def find_inside(outer, pid):
@@ -317,10 +318,13 @@ class Job:
     def settled(self, pid):
         """No longer ckpt in any way: neither its program nor its tracee."""
         try:
-            exe = os.readlink(f"/proc/{pid}/exe")
-        except OSError:
+            # The first thread may have ended, and then has no program any more.
+            last = threads(pid)[-1]
+            exe = os.readlink(f"/proc/{pid}/task/{last}/exe")
+        except (OSError, IndexError):
             return False
-        return exe != self.place.ckpt and status_field(pid, "TracerPid") == "0"
+        traced = [status_field(f"{pid}/task/{tid}", "TracerPid") for tid in threads(pid)]
+        return exe != self.place.ckpt and set(traced) == {"0"}
 
     def wait(self, timeout):
         try:
