@@ -47,6 +47,9 @@ struct engine_thread_view {
 	uint32_t pdeath_sig;
 	uint32_t securebits;
 	uint64_t timerslack_ns;
+	/* The kernel's numbers, or -errno where it does not tell. */
+	int32_t mempolicy, tsc, mce_kill, speculation[PARASITE_NFLAWS];
+	uint64_t nodes[PARASITE_NNODES];
 };
 
 /* A signal frame on one of the thread's stacks. */
@@ -86,6 +89,10 @@ struct engine_thread {
 	char comm[16];
 	int32_t nice;
 	uint32_t sched_policy, sched_prio;
+	bool reset_on_fork;
+	uint32_t ioprio;
+	uint8_t *cpus; /* its CPUs as a mask, if not all of this host; owned */
+	size_t cpus_len;
 	struct proc_status status;
 	struct engine_thread_view view;
 };
@@ -127,6 +134,8 @@ struct engine_task {
 	struct proc_limits limits;
 	int32_t oom_score_adj;
 	uint32_t personality;
+	bool has_coredump_filter;
+	uint32_t coredump_filter;
 	struct engine_siginfo *pending; /* process-wide signals */
 	size_t n_pending;
 };

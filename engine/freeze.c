@@ -413,11 +413,14 @@ static void task_free(struct engine_task *t)
 		free(t->threads[i].xsave);
 		free(t->threads[i].frames);
 		free(t->threads[i].pending);
+		free(t->threads[i].cpus);
 		proc_status_done(&t->threads[i].status);
 	}
 	free(t->threads);
-	if (t->ended)
+	if (t->ended) {
 		proc_status_done(&t->ended->status);
+		free(t->ended->cpus);
+	}
 	free(t->ended);
 	for (size_t i = 0; i < t->n_fds; i++) {
 		free(t->fds[i].link);

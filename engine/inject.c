@@ -517,6 +517,11 @@ static int read_answers(struct engine_task *t, struct ck_err *err)
 		v->pdeath_sig = s->pdeath_sig;
 		v->securebits = s->securebits;
 		v->timerslack_ns = s->timerslack_ns;
+		v->mempolicy = s->mempolicy;
+		v->tsc = s->tsc;
+		v->mce_kill = s->mce_kill;
+		memcpy(v->nodes, s->nodes, sizeof(v->nodes));
+		memcpy(v->speculation, s->speculation, sizeof(v->speculation));
 	}
 	if (refine_ending_signals(t) < 0)
 		return ck_fail(err, CK_ERR_SYS, -EIO, "cannot write into the blob's area");

@@ -26,7 +26,8 @@
 #include "engine/dump.h"
 #include "image/format.h"
 
-enum { XSAVE_MAX = 64 * 1024, VDSO_MAX = 64 * 1024 };
+enum { XSAVE_MAX = 64 * 1024, VDSO_MAX = 64 * 1024, CPUS_MAX = 8192 };
+#define IOPRIO_WHO_PROCESS 1
 
 /* ---- one thread ---- */
 
@@ -79,18 +80,41 @@ static int look_rseq(struct engine_thread *th, struct ck_err *err)
 	return 0;
 }
 
+/* A thread that may run everywhere has chosen nothing; what it may elsewhere is the caller's
+ * matter.
+ */
+static int look_cpus(struct engine_thread *th, struct ck_err *err)
+{
+	cpu_set_t set[CPUS_MAX / CPU_SETSIZE];
+	long len = syscall(SYS_sched_getaffinity, th->tid, sizeof(set), set);
+
+	if (len < 0)
+		return ck_fail_errno(err, "cannot read the CPU affinity");
+	if (CPU_COUNT_S((size_t)len, set) >= sysconf(_SC_NPROCESSORS_ONLN))
+		return 0;
+	th->cpus = malloc((size_t)len);
+	if (!th->cpus)
+		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot read the CPU affinity");
+	memcpy(th->cpus, set, (size_t)len);
+	th->cpus_len = (size_t)len;
+	return 0;
+}
+
 static int look_sched(struct engine_thread *th, struct ck_err *err)
 {
 	struct sched_param param = { 0 };
 	int policy = sched_getscheduler(th->tid);
+	long ioprio = syscall(SYS_ioprio_get, IOPRIO_WHO_PROCESS, th->tid);
 
 	if (policy < 0 || sched_getparam(th->tid, &param) < 0)
 		return ck_fail_errno(err, "cannot read the scheduling policy");
 	th->sched_policy = (uint32_t)(policy & ~SCHED_RESET_ON_FORK);
+	th->reset_on_fork = policy & SCHED_RESET_ON_FORK;
 	th->sched_prio = (uint32_t)param.sched_priority;
+	th->ioprio = ioprio > 0 ? (uint32_t)ioprio : 0;
 	errno = 0;
 	th->nice = getpriority(PRIO_PROCESS, (id_t)th->tid);
-	return errno ? ck_fail_errno(err, "cannot read the nice value") : 0;
+	return errno ? ck_fail_errno(err, "cannot read the nice value") : look_cpus(th, err);
 }
 
 static int look_thread(struct engine_thread *th, struct ck_err *err)
@@ -514,6 +538,8 @@ static int look_task(struct engine_task *t, struct ck_err *err)
 		t->oom_score_adj = (int32_t)v;
 	if (look_number(t->dirfd, "personality", 16, &v) == 0)
 		t->personality = (uint32_t)v;
+	t->has_coredump_filter = look_number(t->procfd, "coredump_filter", 16, &v) == 0;
+	t->coredump_filter = (uint32_t)v;
 	for (size_t i = 0; i < t->n_threads && r == 0; i++) {
 		r = look_thread(&t->threads[i], err);
 		if (r < 0)

@@ -260,6 +260,8 @@ static void plan_exit(const struct engine_rproc *p)
 {
 	uint64_t a[6] = { p->task ? p->task->core[0]->tc->exit_code : 0 };
 
+	if (p->task)
+		engine_plan_name(p->task->core[0]->tc->comm, p->script);
 	script_op(p->script, PIE_EXIT, SCRIPT_OK, 0, a, "exit");
 }
 

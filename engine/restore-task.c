@@ -6,6 +6,7 @@
  */
 #include <elf.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -17,9 +18,13 @@
 #include <sys/time.h>
 
 #include "base/auto.h"
+#include "base/fd.h"
 #include "engine/arch/arch.h"
 #include "engine/restore.h"
 
+#ifndef PR_SET_MEMORY_MERGE
+#define PR_SET_MEMORY_MERGE 67 /* v6.4 */
+#endif
 #define ARCH_REQ_XCOMP_PERM 0x1023 /* v5.16 */
 #define MAX_AUXV 1024u
 #define NSIG_KERNEL 64
@@ -259,6 +264,22 @@ static void plan_limits(struct engine_restore *r, struct engine_rtask *t)
 
 /* ---- in order ---- */
 
+static void plan_coredump(struct engine_rtask *t, uint32_t filter)
+{
+	static const char path[] = "/proc/self/coredump_filter";
+	CK_AUTO(free) char *own = NULL;
+	char text[16];
+	int len = snprintf(text, sizeof(text), "0x%x", filter);
+	uint64_t a[6] = { script_data(t->script, path, sizeof(path)),
+			  script_data(t->script, text, (size_t)len), (uint64_t)len };
+
+	if (ck_read_file_at(AT_FDCWD, path, 64, &own, NULL) == 0 &&
+	    strtoul(own, NULL, 16) == filter)
+		return;
+	script_op(t->script, PIE_WRITE_FILE, SCRIPT_DEGRADED, 0, a, "set coredump_filter to %#x",
+		  filter);
+}
+
 static void plan_oom(struct engine_rtask *t, int32_t adj)
 {
 	static const char path[] = "/proc/self/oom_score_adj";
@@ -288,6 +309,11 @@ int engine_plan_task(struct engine_restore *r, struct engine_rtask *t, struct ck
 		       "set personality %#x", tc->personality);
 	if (tc->has_oom_score_adj)
 		plan_oom(t, tc->oom_score_adj);
+	if (tc->has_coredump_filter)
+		plan_coredump(t, tc->coredump_filter);
+	if (tc->has_memory_merge && tc->memory_merge)
+		script_syscall(s, SCRIPT_DEGRADED, SYS_prctl, PR_SET_MEMORY_MERGE, 1, 0, 0, 0, 0,
+			       "set PR_SET_MEMORY_MERGE");
 	for (unsigned int bit = 0; tc->has_membarrier_registration_mask && bit < 32; bit++)
 		if (tc->membarrier_registration_mask >> bit & 1)
 			script_syscall(s, SCRIPT_OK, SYS_membarrier, 1u << bit, 0, 0, 0, 0, 0,

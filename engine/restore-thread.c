@@ -20,6 +20,9 @@
 #include "image/format.h"
 
 #define SECBIT_NO_FIXUP 4u /* SECBIT_NO_SETUID_FIXUP */
+#define SECBIT_KEEP 16u    /* SECBIT_KEEP_CAPS */
+#define IOPRIO_WHO_PROCESS 1
+#define CPUS_MAX 8192
 #define SAS_AUTODISARM 0x80000000u
 #ifndef PR_CAP_AMBIENT
 #define PR_CAP_AMBIENT 47
@@ -49,28 +52,69 @@ static void plan_places(const CoreEntry *c, struct script *s)
 		       0, "set the alternate signal stack");
 }
 
-static void plan_name(const struct engine_rtask *t, const ThreadCoreEntry *tc, struct script *s)
+void engine_plan_name(const char *name, struct script *s)
 {
 	char comm[16] = { 0 };
 
-	memccpy(comm, tc->comm ? tc->comm : t->core[0]->tc->comm, 0, sizeof(comm) - 1);
+	memccpy(comm, name, 0, sizeof(comm) - 1);
 	script_syscall(s, SCRIPT_OK, SYS_prctl, PR_SET_NAME, script_data(s, comm, sizeof(comm)), 0,
 		       0, 0, 0, "set the thread's name");
 }
 
+/* Without those that this host lacks; if it has none of them, the thread runs where we may. */
+static void plan_cpus(struct engine_restore *r, const ThreadCoreEntry *tc, struct script *s)
+{
+	long n = sysconf(_SC_NPROCESSORS_CONF);
+
+	for (size_t i = 0; i < tc->cpus.len * 8; i++)
+		if ((tc->cpus.data[i / 8] >> i % 8 & 1) && (long)i >= n)
+			engine_note(r, "the job is bound to CPUs that this host does not have");
+	script_syscall(s, SCRIPT_DEGRADED, SYS_sched_setaffinity, 0, tc->cpus.len,
+		       script_data(s, tc->cpus.data, tc->cpus.len), 0, 0, 0,
+		       "bind the thread to its CPUs");
+}
+
 /* Getting less of the CPU is always allowed, more needs a privilege of the host. */
-static void plan_sched(const ThreadCoreEntry *tc, struct script *s)
+static void plan_sched(struct engine_restore *r, const ThreadCoreEntry *tc, struct script *s)
 {
 	struct sched_param p = { .sched_priority = (int)tc->sched_prio };
+	uint32_t policy = tc->sched_policy |
+			  (tc->has_reset_on_fork && tc->reset_on_fork ? SCHED_RESET_ON_FORK : 0);
 
-	if (tc->has_sched_policy && tc->sched_policy != SCHED_OTHER)
-		script_syscall(s, SCRIPT_DEGRADED, SYS_sched_setscheduler, 0, tc->sched_policy,
+	if (tc->has_sched_policy && (policy || (uint32_t)sched_getscheduler(0) != policy))
+		script_syscall(s, SCRIPT_DEGRADED, SYS_sched_setscheduler, 0, policy,
 			       script_data(s, &p, sizeof(p)), 0, 0, 0, "set scheduling policy %u",
 			       tc->sched_policy);
+	if (tc->has_cpus && tc->cpus.len && tc->cpus.len <= CPUS_MAX / 8)
+		plan_cpus(r, tc, s);
+	if (tc->has_ioprio)
+		script_syscall(s, SCRIPT_DEGRADED, SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0,
+			       tc->ioprio, 0, 0, 0, "set I/O priority %#x", tc->ioprio);
+	if (tc->has_mempolicy && tc->n_nodes)
+		script_syscall(s, SCRIPT_DEGRADED, SYS_set_mempolicy, tc->mempolicy,
+			       script_data(s, tc->nodes, tc->n_nodes * sizeof(tc->nodes[0])),
+			       tc->n_nodes * 64 + 1, 0, 0, 0, "set NUMA memory policy %#x",
+			       tc->mempolicy);
 	if (tc->has_sched_nice && tc->sched_nice != getpriority(PRIO_PROCESS, 0))
 		script_syscall(s, SCRIPT_DEGRADED, SYS_setpriority, PRIO_PROCESS, 0,
 			       (uint64_t)(int64_t)tc->sched_nice, 0, 0, 0, "set nice value %d",
 			       tc->sched_nice);
+}
+
+/* prctl(2)'s, as far as they are not the kernel's default. */
+static void plan_settings(const ThreadCoreEntry *tc, struct script *s)
+{
+	if (tc->has_tsc)
+		script_syscall(s, SCRIPT_OK, SYS_prctl, PR_SET_TSC, tc->tsc, 0, 0, 0, 0,
+			       "set PR_SET_TSC");
+	if (tc->has_mce_kill)
+		script_syscall(s, SCRIPT_DEGRADED, SYS_prctl, PR_MCE_KILL, PR_MCE_KILL_SET,
+			       tc->mce_kill, 0, 0, 0, "set PR_MCE_KILL");
+	for (size_t i = 0; i < tc->n_speculation; i++)
+		if (tc->speculation[i] & ~(uint32_t)PR_SPEC_ENABLE)
+			script_syscall(s, SCRIPT_DEGRADED, SYS_prctl, PR_SET_SPECULATION_CTRL, i,
+				       tc->speculation[i], 0, 0, 0,
+				       "set PR_SET_SPECULATION_CTRL %zu", i);
 }
 
 /* ---- credentials ---- */
@@ -159,6 +203,16 @@ static void plan_capset(struct engine_restore *r, const CredsEntry *c, struct sc
 				       "raise ambient capability %u", cap);
 }
 
+/* Without the privilege, one of the bits can be set all the same. */
+static void plan_secbits(struct engine_restore *r, const CredsEntry *c, struct script *s)
+{
+	if (c->secbits & ~SECBIT_KEEP)
+		engine_note(r, "the job had securebits (%#x) that it can't have here", c->secbits);
+	if (c->secbits & SECBIT_KEEP)
+		script_syscall(s, SCRIPT_OK, SYS_prctl, PR_SET_KEEPCAPS, 1, 0, 0, 0, 0,
+			       "set PR_SET_KEEPCAPS");
+}
+
 /*
  * In a user namespace of its own a job has what it had, of what the namespace gives: an ordinary
  * user's job nothing, and nothing to get it back with. The bounding set of such a job was the
@@ -188,6 +242,8 @@ static int plan_creds(struct engine_restore *r, const CredsEntry *c, struct scri
 	if (setpcap)
 		script_syscall(s, SCRIPT_OK, SYS_prctl, PR_SET_SECUREBITS, c->secbits, 0, 0, 0, 0,
 			       "set securebits %#x", c->secbits);
+	else
+		plan_secbits(r, c, s);
 	plan_capset(r, c, s);
 	if (c->has_no_new_privs && c->no_new_privs)
 		script_syscall(s, SCRIPT_OK, SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0,
@@ -235,8 +291,9 @@ int engine_plan_thread(struct engine_restore *r, struct engine_rtask *t, size_t 
 
 	if (!ended)
 		plan_places(c, s);
-	plan_name(t, tc, s);
-	plan_sched(tc, s);
+	engine_plan_name(tc->comm ? tc->comm : t->core[0]->tc->comm, s);
+	plan_sched(r, tc, s);
+	plan_settings(tc, s);
 	if (tc->has_timerslack)
 		script_syscall(s, SCRIPT_OK, SYS_prctl, PR_SET_TIMERSLACK, tc->timerslack, 0, 0, 0,
 			       0, "set the timer slack");

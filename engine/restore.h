@@ -182,6 +182,7 @@ int engine_plan_pending(struct script *s, const SignalQueueEntry *q, pid_t pid, 
 			struct ck_err *err);
 
 /* ---- engine/restore-thread.c: what belongs to each thread, credentials too ---- */
+void engine_plan_name(const char *name, struct script *s);
 int engine_plan_thread(struct engine_restore *r, struct engine_rtask *t, size_t i, struct script *s,
 		       uint64_t creds_done, struct ck_err *err);
 

@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/time.h>
 
 #include "base/auto.h"
@@ -16,6 +17,11 @@
 #include "engine/dump.h"
 #include "image/core.pb-c.h"
 #include "image/format.h"
+
+/* COMPAT(v6.3): until MEMBARRIER_CMD_GET_REGISTRATIONS is the baseline. To be registered for a kind
+ * of barrier that is not asked for does nothing; to be not is an error: the private and the global
+ * expedited one. */
+#define MEMBARRIER_UNTOLD 0x14u
 
 static void core_free(CoreEntry *c)
 {
@@ -123,6 +129,47 @@ static RseqEntry *make_rseq(const struct engine_thread *th)
 	return e;
 }
 
+/* What is as the kernel has it by itself is left out. */
+static int put_settings(const struct engine_thread *th, ThreadCoreEntry *c)
+{
+	const struct engine_thread_view *v = &th->view;
+
+	c->has_timerslack = v->timerslack_ns != 0;
+	c->timerslack = v->timerslack_ns;
+	c->has_ioprio = th->ioprio != 0;
+	c->ioprio = th->ioprio;
+	c->has_reset_on_fork = c->reset_on_fork = th->reset_on_fork;
+	c->has_tsc = v->tsc > 0 && v->tsc != PR_TSC_ENABLE;
+	c->tsc = (uint32_t)v->tsc;
+	c->has_mce_kill = v->mce_kill >= 0 && v->mce_kill != PR_MCE_KILL_DEFAULT;
+	c->mce_kill = (uint32_t)v->mce_kill;
+	if (th->cpus) {
+		c->cpus.data = malloc(th->cpus_len);
+		if (!c->cpus.data)
+			return -ENOMEM;
+		memcpy(c->cpus.data, th->cpus, th->cpus_len);
+		c->cpus.len = th->cpus_len;
+		c->has_cpus = 1;
+	}
+	c->speculation = calloc(PARASITE_NFLAWS, sizeof(*c->speculation));
+	c->nodes = calloc(PARASITE_NNODES, sizeof(*c->nodes));
+	if (!c->speculation || !c->nodes)
+		return -ENOMEM;
+	for (size_t i = 0; i < PARASITE_NFLAWS; i++) {
+		int32_t s = v->speculation[i];
+
+		c->speculation[i] =
+			s > 0 && (s & PR_SPEC_PRCTL) ? (uint32_t)(s & ~PR_SPEC_PRCTL) : 0;
+		if (c->speculation[i] & ~(uint32_t)PR_SPEC_ENABLE)
+			c->n_speculation = i + 1;
+	}
+	c->has_mempolicy = v->mempolicy > 0;
+	c->mempolicy = (uint32_t)v->mempolicy;
+	memcpy(c->nodes, v->nodes, sizeof(v->nodes));
+	c->n_nodes = c->has_mempolicy ? PARASITE_NNODES : 0;
+	return 0;
+}
+
 static ThreadCoreEntry *make_thread_core(const struct engine_thread *th)
 {
 	ThreadCoreEntry *c = NEW(ThreadCoreEntry, thread_core_entry__init);
@@ -145,8 +192,6 @@ static ThreadCoreEntry *make_thread_core(const struct engine_thread *th)
 	c->seccomp_mode = SECCOMP_MODE__disabled;
 	c->comm = strndup(th->comm, sizeof(th->comm));
 	c->creds = make_creds(th);
-	c->has_timerslack = th->view.timerslack_ns != 0;
-	c->timerslack = th->view.timerslack_ns;
 	c->signals_p = make_queue(th->pending, th->n_pending);
 	c->sas = NEW(ThreadSasEntry, thread_sas_entry__init);
 	if (c->sas) {
@@ -156,7 +201,8 @@ static ThreadCoreEntry *make_thread_core(const struct engine_thread *th)
 	}
 	if (th->rseq_addr)
 		c->rseq_entry = make_rseq(th);
-	if (c->comm && c->creds && c->signals_p && c->sas && (!th->rseq_addr || c->rseq_entry))
+	if (put_settings(th, c) == 0 && c->comm && c->creds && c->signals_p && c->sas &&
+	    (!th->rseq_addr || c->rseq_entry))
 		return c;
 	thread_core_entry__free_unpacked(c, NULL);
 	return NULL;
@@ -361,6 +407,12 @@ static int add_process(const struct engine_task *t, CoreEntry *core, struct ck_e
 	tc->blk_sigset = t->ended ? t->ended->sigmask : t->threads[0].sigmask;
 	tc->has_oom_score_adj = 1;
 	tc->oom_score_adj = t->oom_score_adj;
+	tc->has_coredump_filter = t->has_coredump_filter;
+	tc->coredump_filter = t->coredump_filter;
+	tc->has_memory_merge = tc->memory_merge = t->view->memory_merge > 0;
+	tc->has_membarrier_registration_mask = 1;
+	tc->membarrier_registration_mask =
+		t->view->membarrier >= 0 ? (uint32_t)t->view->membarrier : MEMBARRIER_UNTOLD;
 	tc->has_child_subreaper = t->view->subreaper != 0;
 	tc->child_subreaper = t->view->subreaper != 0;
 	tc->timers = make_timers(t);
@@ -394,6 +446,8 @@ static int write_ended(struct engine_dump *d, const struct engine_task *t, struc
 	if (!core)
 		return no_memory(err);
 	core->mtype = CORE_ENTRY__MARCH__X86_64;
+	/* What it can't be asked any more, and nobody can see. */
+	t->ended->view = t->threads[0].view;
 	core->thread_core = make_thread_core(t->ended);
 	if (!core->thread_core)
 		return no_memory(err);

@@ -14,11 +14,16 @@
 /* linux/prctl.h, bits of linux/shm.h and asm/signal.h; the headers themselves drag libc in */
 #define PR_GET_PDEATHSIG 2
 #define PR_GET_DUMPABLE 3
+#define PR_GET_TSC 25
 #define PR_GET_SECUREBITS 27
 #define PR_GET_TIMERSLACK 30
+#define PR_MCE_KILL_GET 34
 #define PR_GET_CHILD_SUBREAPER 37
 #define PR_GET_TID_ADDRESS 40
 #define PR_GET_THP_DISABLE 42
+#define PR_GET_SPECULATION_CTRL 52
+#define PR_GET_MEMORY_MERGE 68
+#define MEMBARRIER_CMD_GET_REGISTRATIONS 512
 #define SHM_RDONLY 010000
 #define F_GETFD 1
 #define F_SETSIG 10
@@ -90,6 +95,23 @@ static long ask_prctl(struct parasite_process *p, long option, void *arg)
 	return r;
 }
 
+/* What some kernels and containers don't tell: the answer may be an error. */
+static void ask_settings(struct parasite_slot *s)
+{
+	long r = pie_syscall5(__NR_get_mempolicy, &s->mempolicy, s->nodes, PARASITE_NNODES * 64, 0,
+			      0);
+
+	if (r < 0)
+		s->mempolicy = (int32_t)r;
+	r = pie_syscall5(__NR_prctl, PR_GET_TSC, &s->tsc, 0, 0, 0);
+	if (r < 0)
+		s->tsc = (int32_t)r;
+	s->mce_kill = (int32_t)pie_syscall5(__NR_prctl, PR_MCE_KILL_GET, 0, 0, 0, 0);
+	for (long i = 0; i < PARASITE_NFLAWS; i++)
+		s->speculation[i] =
+			(int32_t)pie_syscall5(__NR_prctl, PR_GET_SPECULATION_CTRL, i, 0, 0, 0);
+}
+
 static void ask_thread(struct parasite_slot *s, struct parasite_process *p)
 {
 	struct {
@@ -106,6 +128,7 @@ static void ask_thread(struct parasite_slot *s, struct parasite_process *p)
 	ask_prctl(p, PR_GET_PDEATHSIG, &s->pdeath_sig);
 	s->securebits = (uint32_t)ask_prctl(p, PR_GET_SECUREBITS, 0);
 	s->timerslack_ns = (uint64_t)ask_prctl(p, PR_GET_TIMERSLACK, 0);
+	ask_settings(s);
 }
 
 static void ask_timers(struct parasite_process *p)
@@ -295,6 +318,9 @@ static void ask_process(struct parasite_process *p)
 	p->thp_disabled = (uint32_t)ask_prctl(p, PR_GET_THP_DISABLE, 0);
 	ask_prctl(p, PR_GET_CHILD_SUBREAPER, &v);
 	p->subreaper = v;
+	p->memory_merge = (int32_t)pie_syscall5(__NR_prctl, PR_GET_MEMORY_MERGE, 0, 0, 0, 0);
+	p->membarrier =
+		(int32_t)pie_syscall3(__NR_membarrier, MEMBARRIER_CMD_GET_REGISTRATIONS, 0, 0);
 	p->brk = (uint64_t)pie_syscall1(__NR_brk, 0);
 	note(p, __NR_clock_gettime,
 	     pie_syscall2(__NR_clock_gettime, CLOCK_MONOTONIC, &p->monotonic_sec));

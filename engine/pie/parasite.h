@@ -34,6 +34,8 @@ struct parasite_word {
 #define PARASITE_CODE 384 /* of one emitted way back */
 #define PARASITE_NSIG 64
 #define PARASITE_NTIMERS 1024
+#define PARASITE_NNODES 16 /* words of a mask of NUMA nodes */
+#define PARASITE_NFLAWS 3  /* PR_SPEC_STORE_BYPASS and on */
 #define PARASITE_NRUNS 4096
 #define PARASITE_VEC (256 * 1024)
 #define PARASITE_ADDR 8 /* of the family, a zero and what the kernel names a socket by itself */
@@ -121,7 +123,10 @@ struct parasite_process {
 	uint32_t left;      /* threads that have taken the way back */
 	int32_t error;      /* first failing query: -errno ... */
 	int32_t error_call; /* ... and its system call number */
-	uint32_t dumpable, thp_disabled, subreaper, pad2;
+	uint32_t dumpable, thp_disabled, subreaper;
+	int32_t memory_merge; /* or -errno */
+	int32_t membarrier;   /* MEMBARRIER_CMD_GET_REGISTRATIONS, or -errno */
+	int32_t pad2;
 	uint64_t brk;
 	int64_t monotonic_sec, monotonic_nsec, boottime_sec, boottime_nsec;
 	struct {
@@ -145,7 +150,12 @@ struct parasite_slot {
 	uint64_t sas_sp, sas_size;
 	uint32_t sas_flags, pdeath_sig;
 	uint64_t clear_tid_addr, timerslack_ns;
-	uint32_t securebits, pad2;
+	uint32_t securebits;
+	int32_t mempolicy; /* its mode, or -errno */
+	uint64_t nodes[PARASITE_NNODES];
+	int32_t tsc, mce_kill; /* or -errno */
+	int32_t speculation[PARASITE_NFLAWS];
+	int32_t pad3;
 	/* the ways back (arch_emit_back), with the interrupted call re-issued or ended by EINTR */
 	uint8_t back[PARASITE_CODE] __attribute__((aligned(16)));
 	uint8_t back_eintr[PARASITE_CODE] __attribute__((aligned(16)));

@@ -115,7 +115,7 @@ def own_jobs():
     names = (
         "spin nap futex handler frames storm threads tree sessions signals memory sparse files procfiles shares eventfd unix tcp epoll pty shm "
         "memfd clocks vectors rseq self inotify pidfd stops "
-        "sysv mappings"
+        "sysv mappings settings"
     ).split()
     more = {"files": {"files.d/files.seq": whole, "files.d/files.append": whole}, "memory": {"memory.data": whole}}
     wipes = {"shm": wipe_sessions, "sysv": wipe_sysv}
