@@ -16,6 +16,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #include "base/auto.h"
@@ -55,6 +56,28 @@ static void ck_auto_sigchld(const struct sigchld *old)
 
 	sigaction(SIGCHLD, &old->action, NULL);
 	sigprocmask(SIG_SETMASK, &old->mask, NULL);
+	errno = saved;
+}
+
+/* A few descriptors for each task: the soft limit is there for programs that use select(2). */
+static void nofile_take(struct rlimit *old)
+{
+	struct rlimit l;
+
+	if (getrlimit(RLIMIT_NOFILE, old) < 0)
+		*old = (struct rlimit){ 0, 0 };
+	l = *old;
+	l.rlim_cur = l.rlim_max;
+	if (l.rlim_max)
+		(void)setrlimit(RLIMIT_NOFILE, &l);
+}
+
+static void ck_auto_nofile(const struct rlimit *old)
+{
+	int saved = errno;
+
+	if (old->rlim_max)
+		(void)setrlimit(RLIMIT_NOFILE, old);
 	errno = saved;
 }
 
@@ -377,6 +400,7 @@ int engine_dump(const struct engine_dump_opts *o, struct engine_dump_stats *ret_
 {
 	CK_AUTO(dump) struct engine_dump d = { .opts = o };
 	CK_AUTO(sigchld) struct sigchld old;
+	CK_AUTO(nofile) struct rlimit nofile = { 0, 0 };
 	CkptFacts *facts = NULL;
 	uint64_t start = engine_now_ns();
 	int r;
@@ -387,6 +411,7 @@ int engine_dump(const struct engine_dump_opts *o, struct engine_dump_stats *ret_
 	r = image_writer_open(o->dir, &d.images, err);
 	if (r == 0)
 		r = probe_facts(&facts, err);
+	nofile_take(&nofile);
 	if (r == 0)
 		r = dump_tree(&d, facts, err);
 	if (facts)

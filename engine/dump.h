@@ -65,7 +65,6 @@ struct engine_siginfo {
 
 struct engine_thread {
 	pid_t tid, ns_tid;
-	int dirfd; /* /proc/PID/task/TID */
 	struct engine_task *task;
 	bool seized, at_stop; /* ours; and in a ptrace stop */
 	bool detached;

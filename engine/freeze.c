@@ -157,7 +157,7 @@ static struct engine_thread *add_thread(struct engine_task *t, pid_t tid)
 		return NULL;
 	t->threads = grown;
 	th = &grown[t->n_threads++];
-	*th = (struct engine_thread){ .tid = tid, .task = t, .dirfd = -EBADF };
+	*th = (struct engine_thread){ .tid = tid, .task = t };
 	return th;
 }
 
@@ -209,7 +209,6 @@ static int seize_thread(struct engine_task *t, pid_t tid, struct ck_err *err)
 		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot remember thread %d", (int)tid);
 	}
 	th->seized = true;
-	th->dirfd = proc_open_tid(t->pid, tid);
 	if (ptrace(PTRACE_INTERRUPT, tid, 0, 0) < 0 && errno != ESRCH)
 		return ck_fail_errno(err, "cannot interrupt thread %d", (int)tid);
 	return 1;
@@ -218,8 +217,6 @@ static int seize_thread(struct engine_task *t, pid_t tid, struct ck_err *err)
 /* Forgets a thread that ended while we were waiting for it. */
 static void drop_thread(struct engine_task *t, size_t i)
 {
-	if (t->threads[i].dirfd >= 0)
-		close(t->threads[i].dirfd);
 	memmove(&t->threads[i], &t->threads[i + 1], (t->n_threads - i - 1) * sizeof(*t->threads));
 	t->n_threads--;
 }
@@ -408,8 +405,6 @@ static struct engine_task *knows_task(const struct engine_dump *d, pid_t pid)
 static void task_free(struct engine_task *t)
 {
 	for (size_t i = 0; i < t->n_threads; i++) {
-		if (t->threads[i].dirfd >= 0)
-			close(t->threads[i].dirfd);
 		free(t->threads[i].xsave);
 		free(t->threads[i].frames);
 		free(t->threads[i].pending);

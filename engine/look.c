@@ -119,11 +119,14 @@ static int look_sched(struct engine_thread *th, struct ck_err *err)
 
 static int look_thread(struct engine_thread *th, struct ck_err *err)
 {
+	CK_AUTO(fd) int dirfd = proc_open_tid(th->task->pid, th->tid);
 	struct iovec io = { &th->stopped, sizeof(th->stopped) };
 	size_t rlen = 0;
 	int r;
 
-	r = proc_read_status(th->dirfd, &th->status, err);
+	if (dirfd < 0)
+		return ck_fail(err, CK_ERR_SYS, dirfd, "cannot look at the thread in /proc");
+	r = proc_read_status(dirfd, &th->status, err);
 	if (r < 0)
 		return r;
 	th->ns_tid = th->status.ns_pid;
@@ -154,7 +157,7 @@ static int look_thread(struct engine_thread *th, struct ck_err *err)
 	r = look_sched(th, err);
 	if (r < 0)
 		return r;
-	return proc_read_comm(th->dirfd, th->comm, err);
+	return proc_read_comm(dirfd, th->comm, err);
 }
 
 /* ---- one task ---- */
@@ -478,7 +481,6 @@ static int look_ended(struct engine_task *t, struct ck_err *err)
 	if (!e)
 		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot remember the first thread");
 	*e = (struct engine_thread){ .tid = t->pid, .ns_tid = t->ns_pid, .task = t };
-	e->dirfd = -EBADF;
 	e->status = t->status;
 	e->sigmask = t->status.sig_blk;
 	t->status = (struct proc_status){ 0 };
