@@ -247,19 +247,12 @@ static void collect_notes(struct engine_restore *r)
 		engine_note(r, "%s: could not %s, going on", who, what);
 }
 
-/* Where the job's user is not ours, the end of ckpt went unnoticed meanwhile. */
+/* While files were opened as another user the end of ckpt went unnoticed: engine_act_as_job() */
 static int open_files(struct engine_restore *r, struct ck_err *err)
 {
 	struct pollfd f = { .fd = r->report, .events = POLLIN };
-	struct engine_self self;
-	int rc = engine_act_as_job(r, &self, err);
+	int rc = res_open(r, err);
 
-	if (rc == 0)
-		rc = res_open(r, err);
-	engine_act_as_self(&self);
-	if (rc == -EACCES && r->one_uid && r->uid != r->rights.uid && !r->rights.userns)
-		rc = ck_err_hint(err, rc, "files are opened with the rights of the job's user, %u",
-				 r->uid);
 	if (rc == 0 && poll(&f, 1, 0) == 1 && (f.revents & POLLHUP))
 		_exit(1);
 	return rc;

@@ -239,6 +239,8 @@ struct engine_self {
  */
 int engine_act_as_job(const struct engine_restore *r, struct engine_self *self, struct ck_err *err);
 void engine_act_as_self(struct engine_self *self);
+/* Is what the image says what we dumped ourselves? Nobody else can write to it. */
+bool engine_trusts_image(const struct engine_restore *r);
 
 /* ---- engine/rollback.c ---- */
 struct engine_rollback;

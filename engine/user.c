@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Whose files are opened. A restore by root of an ordinary user's job opens, makes and changes
- * files as that user: whatever an image names, it can't lead to what its job could not reach. Jobs
- * of several users are restored with root's rights.
+ * Whose files are opened. A restore by root of an ordinary user's job opens files as that user:
+ * whatever an image names, it can't lead to what its job could not reach. Only what the job was
+ * given, such as a log that a daemon of root's opened, is opened with root's rights, and only if
+ * the image is root's own (open_given() in engine/res/reg.c). Jobs of several users are restored
+ * with root's rights.
  */
 #include <errno.h>
 #include <grp.h>
@@ -10,10 +12,19 @@
 #include <stdlib.h>
 #include <sys/fsuid.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/auto.h"
 #include "engine/restore.h"
+
+bool engine_trusts_image(const struct engine_restore *r)
+{
+	struct stat st;
+
+	return stat(image_dir(r->image), &st) == 0 && st.st_uid == r->rights.uid &&
+	       !(st.st_mode & (S_IWGRP | S_IWOTH));
+}
 
 static const CredsEntry *creds_of(const struct engine_restore *r)
 {

@@ -219,3 +219,31 @@ tail_of() { # FILE
 	cmp "$JOB/table" "$DIR/u/whole/table"
 	[ "$(stat -c %u "$(tail_of table)")" -eq 65534 ]
 }
+
+@test "what root gave the job is opened again, from an image of root's own" {
+	[ "$(id -u)" -eq 0 ] || skip "needs root"
+	(umask 077 && : >"$DIR/given")
+	(
+		for f in /proc/self/fd/*; do
+			n=${f##*/}
+			[ "$n" -le 2 ] || eval "exec $n>&-"
+		done
+		exec setsid "${AS[@]}" sleep 1000
+	) </dev/null >"$DIR/given" 2>&1 &
+	local pid=$!
+	for _ in {1..100}; do
+		[ "$(cat "/proc/$pid/comm")" != sleep ] || break
+		sleep 0.05
+	done
+	"$DIR/ckpt" dump -t "$pid" --image "$DIR/own"
+	"$DIR/ckpt" restore --image "$DIR/own" --detach --status-fd 3 3>"$DIR/status"
+	pid=$(sed -n 's/.*"event": *"running".*"pid": *\([0-9]*\).*/\1/p' "$DIR/status")
+	[ "$(readlink "/proc/$pid/fd/1")" = "$DIR/given" ]
+	kill "$pid"
+	# An image that its user could have written gets nothing of root's.
+	chown -R 65534:65534 "$DIR/own"
+	run "$DIR/ckpt" restore --image "$DIR/own"
+	echo "$output"
+	[ "$status" -ne 0 ]
+	[[ "$output" == *"rights of the job's user, 65534"* ]]
+}
