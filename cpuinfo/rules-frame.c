@@ -14,6 +14,7 @@
 enum {
 	FIRST = 2, /* components 0 and 1 have the same place everywhere */
 	LAST = 62,
+	TILEDATA = 18,
 	END_MARK = 4, /* bytes behind the area */
 };
 
@@ -176,6 +177,7 @@ void cpuinfo_sigstack_rule(const struct rule *r, const struct rule_input *in, st
 {
 	const CkptNeeds *n = in->needs;
 	const CkptCpuFacts *cpu = in->target->cpu, *source = in->source ? in->source->cpu : NULL;
+	bool tiles = n->has_xcomp_perm && (n->xcomp_perm >> TILEDATA & 1);
 	size_t before = out->n;
 
 	if (!n->n_altstacks || strcmp(n->arch, cpu->arch)) {
@@ -186,8 +188,8 @@ void cpuinfo_sigstack_rule(const struct rule *r, const struct rule_input *in, st
 		const CkptNeedAltstack *a = n->altstacks[i];
 		struct finding *f;
 
-		if (cpuinfo_frame_fits(cpu, a->address, a->size, false) ||
-		    (source && !cpuinfo_frame_fits(source, a->address, a->size, false)))
+		if (cpuinfo_frame_fits(cpu, a->address, a->size, tiles) ||
+		    (source && !cpuinfo_frame_fits(source, a->address, a->size, tiles)))
 			continue;
 		f = findings_add(out, r, a->faults_only ? FINDING_DEGRADED : FINDING_REFUSE,
 				 "alternate signal stack");

@@ -182,12 +182,38 @@ static bool mxcsr_finding(const struct rule *r, const struct rule_input *in, str
 	return false;
 }
 
+/* Permitted, but not in use at the moment: whether it will be again, nobody knows. */
+static bool permission_finding(const struct rule *r, const struct rule_input *in, uint64_t xcr0,
+			       uint64_t said, struct findings *out)
+{
+	uint64_t perm = in->needs->has_xcomp_perm ? in->needs->xcomp_perm & ~xcr0 & ~said : 0;
+
+	for (unsigned int bit = 2; bit < 64; bit++) {
+		struct finding *f;
+
+		if (!(perm & BIT(bit)))
+			continue;
+		f = findings_add(out, r, FINDING_UNKNOWN, cpuinfo_component_name(bit));
+		finding_need(f, "the permission to use it, which the job has asked for");
+		finding_have(f, "%s does not have it (XCR0 %#llx)",
+			     cpuinfo_cpu_name(in->target->cpu),
+			     (unsigned long long)in->target->cpu->xcr0);
+		finding_evidence(f, "arch_prctl(ARCH_GET_XCOMP_PERM); no thread holds any at the "
+				    "moment");
+		finding_remedy(f,
+			       "restore it on a CPU that has this state; if the job is known not "
+			       "to use it: --override cpu.xsave.component");
+	}
+	return perm != 0;
+}
+
 static void component_rule(const struct rule *r, const struct rule_input *in, struct findings *out)
 {
 	const CkptCpuFacts *cpu = in->target->cpu;
 	/* Without xsave there is the fxsave area: x87 and SSE. */
 	uint64_t xcr0 = cpu->has_xcr0 ? cpu->xcr0 | 3 : 3;
-	bool any = false;
+	uint64_t said = 0;
+	bool any;
 
 	if (!in->needs->n_xstate || strcmp(in->needs->arch, cpu->arch)) {
 		findings_add(out, r, FINDING_NA, NULL);
@@ -200,8 +226,9 @@ static void component_rule(const struct rule *r, const struct rule_input *in, st
 		if (!t.lost && !t.dead && !t.doubt)
 			continue;
 		component_finding(r, in, bit, &t, out);
-		any = true;
+		said |= BIT(bit);
 	}
+	any = permission_finding(r, in, xcr0, said, out) || said;
 	any |= mxcsr_finding(r, in, out);
 	if (!any)
 		findings_add(out, r, FINDING_OK, NULL);

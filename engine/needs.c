@@ -245,6 +245,10 @@ static int need_of_task(CkptNeeds *n, const struct arch_xstate_layout *l,
 	enum alt_use use = t->zombie ? ALT_NONE : alt_use_of(t);
 	int r = need_task(n, t);
 
+	if (!t->zombie && (t->view->xcomp_perm & ARCH_XSTATE_DYNAMIC)) {
+		n->has_xcomp_perm = 1;
+		n->xcomp_perm |= t->view->xcomp_perm & ARCH_XSTATE_DYNAMIC;
+	}
 	if (!t->zombie)
 		need_addresses(n, t);
 	for (size_t k = 0; k < t->n_threads && r == 0; k++) {

@@ -93,6 +93,18 @@ static bool has_tile_data(const struct engine_rtask *t)
 	return false;
 }
 
+/* A permission without tiles is what a library asks for that might use them. */
+static void plan_tiles(const struct engine_rtask *t)
+{
+	const ThreadInfoX86 *ti = t->core[0]->thread_info;
+	bool tiles = has_tile_data(t);
+
+	if (tiles || (ti->ckpt_xcomp_perm & ARCH_XSTATE_DYNAMIC))
+		script_syscall(t->script, tiles ? SCRIPT_OK : SCRIPT_DEGRADED, SYS_arch_prctl,
+			       ARCH_REQ_XCOMP_PERM, ARCH_TILEDATA, 0, 0, 0, 0,
+			       "get permission for AMX tiles");
+}
+
 /* ---- signals ---- */
 
 static void plan_action(struct script *s, int signo, const struct kernel_sigaction *sa)
@@ -318,9 +330,7 @@ int engine_plan_task(struct engine_restore *r, struct engine_rtask *t, struct ck
 		if (tc->membarrier_registration_mask >> bit & 1)
 			script_syscall(s, SCRIPT_OK, SYS_membarrier, 1u << bit, 0, 0, 0, 0, 0,
 				       "register for membarrier");
-	if (has_tile_data(t))
-		script_syscall(s, SCRIPT_OK, SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, ARCH_TILEDATA, 0,
-			       0, 0, 0, "get permission for AMX tiles");
+	plan_tiles(t);
 	rc = res_plan(r, t, err);
 	if (rc == 0)
 		plan_actions(t);

@@ -243,6 +243,10 @@ static int make_thread(const struct arch_xstate_layout *layout, const struct eng
 	/* The call that it was stopped in: nothing is restarted by it, but it tells that vector
 	 * registers are dead. */
 	ti->gpregs->orig_ax = th->stopped.orig_rax;
+	if (th == th->task->threads && (th->task->view->xcomp_perm & ARCH_XSTATE_DYNAMIC)) {
+		ti->has_ckpt_xcomp_perm = 1;
+		ti->ckpt_xcomp_perm = th->task->view->xcomp_perm & ARCH_XSTATE_DYNAMIC;
+	}
 	for (size_t i = 0; i < th->n_frames; i++)
 		if (add_frame(ti, &th->frames[i]) < 0)
 			return no_memory(err);

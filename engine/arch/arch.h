@@ -31,6 +31,9 @@ enum arch_xstate_bit {
 	ARCH_XSTATE_BITS = 63,
 };
 
+/* Used only by those who have asked for it. Linux XFEATURE_MASK_USER_DYNAMIC */
+#define ARCH_XSTATE_DYNAMIC (1ull << ARCH_TILEDATA)
+
 /* Caller-saved in every C ABI: dead while a thread is inside a system call made by a function. */
 #define ARCH_XSTATE_CALLER_SAVED                                                 \
 	((1ull << ARCH_YMM) | (1ull << ARCH_OPMASK) | (1ull << ARCH_ZMM_HI256) | \

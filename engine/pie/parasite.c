@@ -12,6 +12,7 @@
 #include "engine/pie/pie-syscall.h"
 
 /* linux/prctl.h, bits of linux/shm.h and asm/signal.h; the headers themselves drag libc in */
+#define ARCH_GET_XCOMP_PERM 0x1022 /* asm/prctl.h */
 #define PR_GET_PDEATHSIG 2
 #define PR_GET_DUMPABLE 3
 #define PR_GET_TSC 25
@@ -322,6 +323,9 @@ static void ask_process(struct parasite_process *p)
 	p->membarrier =
 		(int32_t)pie_syscall3(__NR_membarrier, MEMBARRIER_CMD_GET_REGISTRATIONS, 0, 0);
 	p->brk = (uint64_t)pie_syscall1(__NR_brk, 0);
+	/* Not before v5.16, when there was nothing to permit. */
+	if (pie_syscall2(__NR_arch_prctl, ARCH_GET_XCOMP_PERM, &p->xcomp_perm) < 0)
+		p->xcomp_perm = 0;
 	note(p, __NR_clock_gettime,
 	     pie_syscall2(__NR_clock_gettime, CLOCK_MONOTONIC, &p->monotonic_sec));
 	note(p, __NR_clock_gettime,

@@ -128,6 +128,7 @@ struct parasite_process {
 	int32_t membarrier;   /* MEMBARRIER_CMD_GET_REGISTRATIONS, or -errno */
 	int32_t pad2;
 	uint64_t brk;
+	uint64_t xcomp_perm; /* state components that the process may use, as ARCH_GET_XCOMP_PERM */
 	int64_t monotonic_sec, monotonic_nsec, boottime_sec, boottime_nsec;
 	struct {
 		uint64_t handler, flags, restorer, mask;

@@ -14,6 +14,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -204,6 +205,7 @@ START_TEST(in_and_out)
 	pid_t pid = start(programs[_i]);
 	struct engine_dump_opts o = { .pid = pid };
 	char *before = maps_of(pid), *after;
+	uint64_t permitted = 0;
 
 	for (int round = 0; round < 5; round++) {
 		struct engine_dump d = { .opts = &o };
@@ -211,6 +213,8 @@ START_TEST(in_and_out)
 		inject(&d);
 		ck_assert_uint_eq(d.tasks[0]->view->error, 0);
 		ck_assert_uint_ne(d.tasks[0]->view->brk, 0);
+		if (syscall(SYS_arch_prctl, 0x1022 /* ARCH_GET_XCOMP_PERM */, &permitted) == 0)
+			ck_assert_uint_eq(d.tasks[0]->view->xcomp_perm, permitted);
 		ck_assert_uint_ne(d.tasks[0]->threads[0].view.clear_tid_addr, 0);
 		ck_assert_int_eq(engine_eject(&d, NULL), 0);
 		engine_thaw(&d);
