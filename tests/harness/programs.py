@@ -79,6 +79,19 @@ def big_text(size, width):
     return setup
 
 
+def c_tree(place, cwd):
+    """A setup: small C files, and a makefile that compiles and links them."""
+    texts = {f"f{i}.c": f"int f{i}(int x) {{ return x ? f{i}(x - 1) ^ {i} : {i}; }}\n" for i in range(24)}
+    texts["main.c"] = "int main(void) { return 0; }\n"
+    texts["Makefile"] = "O = $(sort $(patsubst %.c,%.o,$(wildcard *.c)))\nprog: $(O)\n\t@$(CC) -o $@ $(O)\n"
+    texts["Makefile"] += "%.o: %.c\n\t@sleep 0.1; $(CC) -O2 -c -o $@ $<\n"
+    for name, text in texts.items():
+        path = os.path.join(cwd, name)
+        with open(path, "w", encoding="ascii") as f:
+            f.write(text)
+        place.own(path)
+
+
 def wipe_mpi(cwd):
     """What Open MPI has in /dev/shm and in its session directory, by the names in the latest image."""
     latest = max(glob.glob(os.path.join(cwd, "image*")), key=os.path.getmtime)
@@ -151,6 +164,13 @@ def real_programs():
             results={"stdout": untimed, "log.lammps": untimed, "traj.txt": whole},
             needs="/usr/bin/mpirun",
             wipe=wipe_mpi,
+        ),
+        Program(
+            "make",
+            ["/usr/bin/make", "-j3"],
+            setup=c_tree,
+            results={f"f{i}.o": whole for i in range(24)} | {"prog": whole},
+            needs="/usr/bin/make",
         ),
         Program(
             "python3",
