@@ -138,11 +138,12 @@ $(B)/tests/tools/%: tests/tools/%.c
 	$(call say,TOOL,$@)
 	$(Q)mkdir -p $(@D) && $(CC) $(TEST_CFLAGS) -o $@ $< $(TEST_LIBS)
 $(B)/tests/tools/deny: TEST_LIBS = -lseccomp
+$(B)/tests/tools/repo: TEST_LIBS = -lfuse3
 
 # Debian packages: what building, testing and the demo need; make lint, which is part of make check, needs more.
 DEPS := build-essential pkg-config libprotobuf-c-dev protobuf-c-compiler libjson-c-dev libcap-dev libkmod-dev \
 	libxxhash-dev libarchive-dev libzydis-dev libseccomp-dev kmod scdoc check bats criu lammps redis-tools tmux python3 perl sqlite3 gzip xz-utils zstd acl coreutils passwd util-linux \
-	qemu-system-x86 busybox-static e2fsprogs cpio iproute2 musl-tools libopenblas-dev python3-numpy
+	qemu-system-x86 busybox-static e2fsprogs cpio iproute2 libfuse3-dev fuse3 bindfs squashfuse squashfs-tools musl-tools libopenblas-dev python3-numpy
 # Not of make check: some are big, and some would be started as services.
 DEPS_PROGRAMS := nginx-light nodejs postgresql default-jdk-headless r-base-core
 DEPS_LINT := git clang-format clang-tidy cppcheck shellcheck codespell

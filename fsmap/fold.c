@@ -198,13 +198,23 @@ static enum fsmap_cause cause_of_present(const CkptNeedPath *need, const CkptPat
 	return fsmap_is_written(need) ? compare_written(need, f) : compare_read(need, f);
 }
 
+/* A profile tells of no paths, but of mounts: what is on a shared filesystem is the same on every
+ * host that has it at the same place. */
+static bool is_shared_there(const struct rule_input *in, const CkptNeedPath *need)
+{
+	const CkptNeedMount *m = fsmap_need_mount(in->needs, need);
+
+	return m && fsmap_is_shared(m->fstype) &&
+	       fsmap_compare_shared(m, in->target, need->path) == FSMAP_SHARED_SAME;
+}
+
 static enum fsmap_cause cause_of(const struct rule_input *in, const CkptNeedPath *need,
 				 const CkptPathFact *f)
 {
 	if (need->has_carried && need->carried)
 		return FSMAP_FINE;
 	if (!f)
-		return FSMAP_UNSEEN;
+		return is_shared_there(in, need) ? FSMAP_FINE : FSMAP_UNSEEN;
 	if (f->exists)
 		return cause_of_present(need, f);
 	if (!f->parent_missing && !f->parent)

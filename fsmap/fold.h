@@ -72,6 +72,23 @@ size_t fsmap_group_end(const struct fsmap_items *items, size_t from);
 void fsmap_list(struct ck_strbuf *b, const struct fsmap_items *items, size_t from, size_t to);
 /* A path as a shell takes it. */
 void fsmap_quote(struct ck_strbuf *b, const char *path);
+/* Is a filesystem of this type the same on every host that mounts it? */
+bool fsmap_is_shared(const char *fstype);
+enum fsmap_shared {
+	FSMAP_SHARED_SAME,
+	FSMAP_SHARED_SERVER,  /* the same path of the same export, of a server of another name */
+	FSMAP_SHARED_OTHER,   /* something else stands there */
+	FSMAP_SHARED_UNKNOWN, /* the facts don't tell */
+};
+/* Is what the target has at path what the image had there, on this shared mount? */
+enum fsmap_shared fsmap_compare_shared(const CkptNeedMount *need, const CkptFacts *target,
+				       const char *path);
+/* A path within an export, without the server. */
+void fsmap_shared_name(struct ck_strbuf *b, const char *source, const char *root, const char *point,
+		       const char *path);
+/* NULL if the image does not tell. */
+const CkptNeedMount *fsmap_need_mount(const CkptNeeds *needs, const CkptNeedPath *path);
+
 /* Do the bytes that the file had when the image was made stand there, whatever follows them? */
 enum fsmap_same {
 	FSMAP_SAME,    /* by checksum, or by size and time */

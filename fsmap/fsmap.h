@@ -57,6 +57,15 @@ int fsmap_sample(int fd, uint64_t size, uint64_t *ret, struct ck_err *err);
  */
 int fsmap_look(const CkptNeeds *needs, CkptFacts *facts);
 
+/* What CVMFS says of a repository by extended attributes of its root. */
+struct fsmap_cvmfs {
+	char fqrn[256];
+	uint64_t revision;
+	char root_hash[192]; /* "" if unknown */
+};
+/* path: anything on it. False if it is no CVMFS. Asks the filesystem, which may take its time. */
+bool fsmap_cvmfs(const char *path, struct fsmap_cvmfs *ret);
+
 /* Whose mount a path lies on: the longest mount point that is a prefix; the last of equals covers
  * the others. NULL if facts carry no mounts. */
 const CkptMount *fsmap_mount_of(const CkptFacts *facts, const char *path);

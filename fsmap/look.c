@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/auto.h"
@@ -175,6 +176,42 @@ static int look_at(const CkptNeedPath *need, bool borrowed, CkptPathFact *f)
 	return compare_contents(fd, need, &st, f);
 }
 
+/* Whether there is room for a carried file. One that can't go into its old directory goes
+ * elsewhere: then nothing is said. */
+static int look_for_room(const char *path, CkptPathFact *f)
+{
+	const char *slash = strrchr(path, '/');
+	CK_AUTO(free) char *dir = strndup(path, slash > path ? (size_t)(slash - path) : 1);
+	struct statvfs fs;
+	struct stat st;
+
+	if (!dir)
+		return -ENOMEM;
+	if (stat(dir, &st) < 0 || !S_ISDIR(st.st_mode) || access(dir, W_OK) < 0 ||
+	    statvfs(dir, &fs) < 0)
+		return 0;
+	f->has_free = f->has_device = true;
+	f->free = (uint64_t)fs.f_bavail * fs.f_frsize;
+	f->device = st.st_dev;
+	return 0;
+}
+
+/* Asked of CVMFS only where it was one when the image was made. */
+static int look_at_mount(const CkptNeedMount *need, CkptFacts *facts)
+{
+	CkptMount *m = (CkptMount *)(uintptr_t)fsmap_mount_of(facts, need->point);
+	struct fsmap_cvmfs c;
+
+	if (!need->fqrn || !m || m->fqrn || strcmp(m->fstype, need->fstype) != 0 ||
+	    !fsmap_cvmfs(need->point, &c))
+		return 0;
+	m->fqrn = strdup(c.fqrn);
+	m->root_hash = c.root_hash[0] ? strdup(c.root_hash) : NULL;
+	m->has_revision = true;
+	m->revision = c.revision;
+	return m->fqrn && (m->root_hash || !c.root_hash[0]) ? 0 : -ENOMEM;
+}
+
 int fsmap_look(const CkptNeeds *needs, CkptFacts *facts)
 {
 	bool borrowed = geteuid() != getuid() || getegid() != getgid();
@@ -186,6 +223,8 @@ int fsmap_look(const CkptNeeds *needs, CkptFacts *facts)
 		if (r == 0) {
 			f->path = strdup(needs->paths[i]->path);
 			r = f->path ? look_at(needs->paths[i], borrowed, f) : -ENOMEM;
+			if (r == 0 && needs->paths[i]->has_disk && needs->paths[i]->path[0] == '/')
+				r = look_for_room(needs->paths[i]->path, f);
 		}
 		if (r == 0)
 			r = ck_pb_append(&facts->paths, &facts->n_paths, f);
@@ -195,33 +234,8 @@ int fsmap_look(const CkptNeeds *needs, CkptFacts *facts)
 			return r;
 		}
 	}
+	for (size_t i = 0; i < needs->n_mounts; i++)
+		if (look_at_mount(needs->mounts[i], facts) < 0)
+			return -ENOMEM;
 	return 0;
-}
-
-bool fsmap_below(const char *path, const char *dir)
-{
-	size_t n = strlen(dir);
-
-	while (n > 1 && dir[n - 1] == '/')
-		n--;
-	if (n == 1 && dir[0] == '/')
-		return path[0] == '/';
-	return !strncmp(path, dir, n) && (path[n] == '/' || !path[n]);
-}
-
-const CkptMount *fsmap_mount_of(const CkptFacts *facts, const char *path)
-{
-	const CkptMount *best = NULL;
-	size_t len = 0;
-
-	for (size_t i = 0; i < facts->n_mounts; i++) {
-		const CkptMount *m = facts->mounts[i];
-		size_t n = strlen(m->point);
-
-		if (fsmap_below(path, m->point) && n >= len) {
-			best = m;
-			len = n;
-		}
-	}
-	return best;
 }

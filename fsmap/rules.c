@@ -254,6 +254,8 @@ RULE(unseen, FSMAP_UNSEEN, report_unseen)
 
 const struct rule fsmap_rules[] = {
 	{ "fs.mount.missing", "a mount is missing", mount_rule },
+	{ "fs.mount.other", "another filesystem is mounted", fsmap_other_rule },
+	{ "fs.cvmfs.revision", "a CVMFS repository has another revision", fsmap_revision_rule },
 	{ "fs.dir.missing", "a directory is missing", dir_rule },
 	{ "fs.cwd", "the working directory is missing", cwd_rule },
 	{ "fs.file.missing", "a file is missing", missing_rule },
@@ -262,6 +264,7 @@ const struct rule fsmap_rules[] = {
 	{ "fs.file.grown", "an output file has grown since", grown_rule },
 	{ "fs.file.appended", "a log has changed since", appended_rule },
 	{ "fs.file.doubt", "a file may have changed", doubt_rule },
+	{ "fs.space", "there is no room for files that are carried", fsmap_space_rule },
 	{ "fs.unseen", "the job's paths are as they were", unseen_rule },
 	{ NULL, NULL, NULL },
 };

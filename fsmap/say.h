@@ -43,4 +43,9 @@ void fsmap_report_doubt(const struct rule *r, const struct rule_input *in,
 			const struct fsmap_items *items, size_t from, size_t to,
 			struct findings *out);
 
+/* rules-mount.c */
+void fsmap_other_rule(const struct rule *r, const struct rule_input *in, struct findings *out);
+void fsmap_revision_rule(const struct rule *r, const struct rule_input *in, struct findings *out);
+void fsmap_space_rule(const struct rule *r, const struct rule_input *in, struct findings *out);
+
 #endif

@@ -37,6 +37,8 @@ const char *const probe_momentary[] = {
 	"memory/swap_free",
 	"memory/cgroup",
 	"memory/committed",
+	"mounts/revision",
+	"mounts/root_hash",
 	"paths",
 	"pids",
 	"cgroups/path",

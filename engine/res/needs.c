@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/auto.h"
@@ -116,8 +117,11 @@ static CkptNeedPath *need_new(const struct res_file *f)
 	p->has_stdio = f->stdio >= 0;
 	p->stdio = p->has_stdio ? (uint32_t)f->stdio : 0;
 	need_contents(p, f);
-	if (f->ghost)
+	if (f->ghost) {
 		p->has_carried = p->carried = true;
+		p->has_disk = S_ISREG(f->st.st_mode) && !f->memfd;
+		p->disk = (uint64_t)f->st.st_blocks * 512;
+	}
 	return ck_take_ptr(&p);
 }
 
@@ -237,6 +241,54 @@ static bool is_made_up(const struct proc_mount *m)
 	return false;
 }
 
+/* A FUSE filesystem is asked whether it is CVMFS; the job has files of it, so it answers. */
+static int look_at_mount(const struct res_file *f, const char *point, CkptNeedMount *nm)
+{
+	CK_AUTO(fd) int fd = res_name_open(f->task, point, O_PATH | O_DIRECTORY);
+	struct fsmap_cvmfs c;
+	struct statfs fs;
+	char link[40];
+
+	if (fd < 0 || fstatfs(fd, &fs) < 0)
+		return 0;
+	nm->has_magic = true;
+	nm->magic = (uint64_t)fs.f_type;
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	if (strncmp(nm->fstype, "fuse", 4) != 0 || !fsmap_cvmfs(link, &c))
+		return 0;
+	nm->fqrn = strdup(c.fqrn);
+	nm->root_hash = c.root_hash[0] ? strdup(c.root_hash) : NULL;
+	nm->has_revision = true;
+	nm->revision = c.revision;
+	return nm->fqrn && (nm->root_hash || !c.root_hash[0]) ? 0 : -ENOMEM;
+}
+
+static int need_mount(struct engine_dump *d, const struct res_file *f, const struct proc_mount *m)
+{
+	CkptNeeds *n = &d->needs;
+	CkptNeedMount *nm;
+
+	for (size_t i = 0; i < n->n_mounts; i++)
+		if (!strcmp(n->mounts[i]->point, m->point))
+			return 0;
+	nm = CK_PB_NEW(CkptNeedMount, ckpt_need_mount);
+	if (!nm)
+		return -ENOMEM;
+	nm->point = strdup(m->point);
+	nm->fstype = strdup(m->fstype);
+	nm->source = strdup(m->source);
+	nm->root = strdup(m->root);
+	nm->options = strdup(m->options);
+	nm->super_options = strdup(m->super_options);
+	if (!nm->point || !nm->fstype || !nm->source || !nm->root || !nm->options ||
+	    !nm->super_options || look_at_mount(f, m->point, nm) < 0 ||
+	    ck_pb_append(&n->mounts, &n->n_mounts, nm) < 0) {
+		ckpt_need_mount__free_unpacked(nm, NULL);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
 static int finish_need(struct engine_dump *d, struct res_need *n, struct ck_err *err)
 {
 	const struct proc_mount *m = find_mount(d->res, n->f);
@@ -244,6 +296,8 @@ static int finish_need(struct engine_dump *d, struct res_need *n, struct ck_err 
 	if (m) {
 		n->p->mount_point = strdup(m->point);
 		n->p->fstype = strdup(m->fstype);
+		if (!n->p->mount_point || !n->p->fstype || need_mount(d, n->f, m) < 0)
+			return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot remember a mount");
 	}
 	if (is_made_up(m)) {
 		n->p->has_size = n->p->has_mtime_ns = false;

@@ -771,6 +771,136 @@ for x in f["kernel"]["features"]:
 	eval "runs $option"
 }
 
+# A job that stands in a directory and has one file of it open; $PID is its number.
+start_in() { # DIR FILE
+	# shellcheck disable=SC2016
+	"${AS[@]}" bash -c '
+		for f in /proc/$$/fd/*; do
+			n=${f##*/}
+			[ "$n" -le 2 ] || eval "exec $n>&-"
+		done
+		cd "$1"
+		exec 4<"$2"
+		exec setsid sleep 1000' - "$@" </dev/null >/dev/null 2>&1 &
+	PID=$!
+	for _ in {1..100}; do
+		[ "$(cat "/proc/$PID/comm")" != sleep ] || break
+		sleep 0.05
+	done
+}
+
+need_fuse() {
+	need_root
+	[ -w /dev/fuse ] && [ -x "$REPO" ] || skip "no FUSE here"
+}
+export REPO=${CKPT%/*}/tests/tools/repo
+
+@test "fs.cvmfs.revision: none is needed, the restore runs" {
+	need_fuse
+	mkdir -p "$DIR/src/lib" "$DIR/cvmfs"
+	echo data >"$DIR/src/lib/f"
+	printf '%s\n' sw.example.org 12 abcd >"$DIR/attributes"
+	"$REPO" "$DIR/src" "$DIR/attributes" "$DIR/cvmfs" -o ro,allow_other,fsname=cvmfs2
+	start_in "$DIR/cvmfs/lib" f
+	as "$DIR/ckpt" dump -t "$PID" --image "$DIR/u/cvmfs-img"
+	IMG=$DIR/u/cvmfs-img
+	check --all
+	[ "$status" -eq 0 ]
+	grep -q "OK  \[fs.cvmfs.revision\]" <<<"$output"
+	printf '%s\n' sw.example.org 13 ef01 >"$DIR/attributes"
+	check
+	[ "$status" -eq 0 ]
+	fires NOTE fs.cvmfs.revision
+	[[ "$output" =~ "revision 12 of sw.example.org, root hash abcd" ]]
+	[[ "$REMEDY" =~ "CVMFS_ROOT_HASH=abcd" ]]
+	runs
+	as "$DIR/ckpt" probe --for "$IMG" -o "$DIR/u/with.json"
+	check --host "$DIR/u/with.json"
+	[[ "$output" =~ "revision 13" ]]
+	# What the new revision brought is seen, too.
+	echo DATA >"$DIR/src/lib/f"
+	sleep 1.1 # the kernel keeps attributes for a second
+	check
+	[ "$status" -eq 20 ]
+	fires REFUSED fs.file.changed
+	printf '%s\n' other.example.org 13 ef01 >"$DIR/attributes"
+	echo data >"$DIR/src/lib/f"
+	sleep 1.1
+	check
+	[ "$status" -eq 22 ]
+	fires UNDECIDED fs.cvmfs.revision
+	umount "$DIR/cvmfs"
+}
+
+@test "fs.mount.other: mount what was there" {
+	need_fuse
+	mkdir -p "$DIR/src" "$DIR/shared"
+	echo data >"$DIR/src/f"
+	printf '%s\n' >"$DIR/attributes"
+	mount_it() {
+		"$REPO" "$DIR/src" "$DIR/attributes" "$DIR/shared" -o "ro,allow_other,subtype=sshfs,fsname=$1"
+	}
+	mount_it fs1:/export/data
+	start_in "$DIR/shared" f
+	as "$DIR/ckpt" dump -t "$PID" --image "$DIR/u/shared-img"
+	IMG=$DIR/u/shared-img
+	check
+	[ "$status" -eq 0 ]
+	gone fs.mount.other
+	profile pass
+	check --host "$HOST"
+	[[ ! "$output" =~ "$DIR/shared" ]] # known by its export
+	umount "$DIR/shared"
+	mount_it fs1:/export/old
+	check
+	[ "$status" -eq 22 ]
+	fires UNDECIDED fs.mount.other
+	[[ "$REMEDY" =~ ^"mount -t fuse.sshfs fs1:/export/data $DIR/shared;" ]]
+	umount "$DIR/shared"
+	cp "$DIR/src/f" "$DIR/shared/f"
+	check
+	[ "$status" -eq 22 ]
+	fires UNDECIDED fs.mount.other
+	eval "runs $(grep -oE -- '--override [a-z.]+' <<<"$REMEDY")"
+	rm "$DIR/shared/f"
+	mount_it fs1:/export/data
+	check
+	[ "$status" -eq 0 ]
+	runs
+	umount "$DIR/shared"
+}
+
+@test "fs.space: free what is said" {
+	unshare -Urm true || skip "no user namespaces"
+	# shellcheck disable=SC2016
+	run as unshare -Urm bash -c '
+		mkdir -p "$DIR/u/small"
+		mount -t tmpfs -o size=8m none "$DIR/u/small"
+		for f in /proc/$$/fd/*; do
+			n=${f##*/}
+			[ "$n" -le 2 ] || eval "exec $n>&-"
+		done
+		exec 4<>"$DIR/u/small/deleted"
+		head -c 5000000 /dev/urandom >&4
+		rm "$DIR/u/small/deleted"
+		setsid sleep 1000 </dev/null >/dev/null 2>&1 &
+		sleep 0.5
+		exec 4>&-
+		"$DIR/ckpt" dump -t $! --image "$DIR/u/room" || exit 1
+		"$DIR/ckpt" check --image "$DIR/u/room" || exit 1
+		head -c 5000000 /dev/zero >"$DIR/u/small/other"
+		"$DIR/ckpt" check --image "$DIR/u/room"
+		[ $? -eq 75 ] || exit 1
+		rm "$DIR/u/small/other"
+		echo AGAIN
+		"$DIR/ckpt" check --image "$DIR/u/room" || exit 1
+		timeout --preserve-status -s TERM 1.5 "$DIR/ckpt" restore --image "$DIR/u/room"'
+	echo "$output"
+	[ "$status" -eq 143 ]
+	[[ "$output" =~ "[fs.space]: $DIR/u/small".*"5 MiB for 1 carried file".*"free ".*" MiB there".*AGAIN ]]
+	echo fs.space >>"$SEEN"
+}
+
 @test "fs.unseen: check on the host itself" {
 	profile 'pass'
 	check --host "$HOST"
