@@ -13,24 +13,19 @@
 #include "isa/isa-internal.h"
 
 /* Bits are numbers in this table. */
-#define FEATURES(F)                                                                                \
-	F(pni)                                                                                     \
-	F(ssse3)                                                                                   \
-	F(sse4_1)                                                                                  \
-	F(sse4_2) F(sse4a) F(popcnt) F(cx16) F(lahf_lm) F(movbe) F(aes) F(pclmulqdq) F(rdrand) F(  \
-		rdseed) F(adx) F(avx) F(f16c) F(fma) F(avx2) F(bmi1) F(bmi2) F(abm) F(xsave)       \
-		F(xsaveopt) F(xsavec) F(fsgsbase) F(rtm) F(sha_ni) F(avx512f) F(avx512cd) F(       \
-			avx512dq) F(avx512bw) F(avx512vl) F(avx512er) F(avx512pf) F(avx512ifma)    \
-			F(avx512vbmi) F(avx512_vbmi2) F(avx512_vnni) F(avx512_bitalg)              \
-				F(avx512_vpopcntdq) F(avx512_4vnniw) F(avx512_4fmaps) F(           \
-					avx512_vp2intersect) F(avx512_bf16) F(avx512_fp16) F(gfni) \
-					F(vaes) F(vpclmulqdq) F(avx_vnni) F(xop) F(fma4) F(tbm)    \
-						F(lwp) F(clflushopt) F(clwb) F(waitpkg) F(movdiri) \
-							F(serialize) F(tsxldtrk) F(rdpid)          \
-								F(rdtscp) F(amx_tile) F(amx_int8)  \
-									F(amx_bf16) F(mwaitx)      \
-										F(clzero) F(rdpru) \
-											F(pku)
+/* clang-format off */
+#define FEATURES(F) \
+	F(pni) F(ssse3) F(sse4_1) F(sse4_2) F(sse4a) F(popcnt) F(cx16) F(lahf_lm) F(movbe) \
+	F(aes) F(pclmulqdq) F(rdrand) F(rdseed) F(adx) F(avx) F(f16c) F(fma) F(avx2) \
+	F(bmi1) F(bmi2) F(abm) F(xsave) F(xsaveopt) F(xsavec) F(fsgsbase) F(rtm) F(sha_ni) \
+	F(avx512f) F(avx512cd) F(avx512dq) F(avx512bw) F(avx512vl) F(avx512er) F(avx512pf) \
+	F(avx512ifma) F(avx512vbmi) F(avx512_vbmi2) F(avx512_vnni) F(avx512_bitalg) \
+	F(avx512_vpopcntdq) F(avx512_4vnniw) F(avx512_4fmaps) F(avx512_vp2intersect) \
+	F(avx512_bf16) F(avx512_fp16) F(gfni) F(vaes) F(vpclmulqdq) F(avx_vnni) F(xop) \
+	F(fma4) F(tbm) F(lwp) F(clflushopt) F(clwb) F(waitpkg) F(movdiri) F(serialize) \
+	F(tsxldtrk) F(rdpid) F(rdtscp) F(amx_tile) F(amx_int8) F(amx_bf16) F(mwaitx) \
+	F(clzero) F(rdpru) F(pku)
+/* clang-format on */
 
 enum {
 #define F(name) BIT_##name,

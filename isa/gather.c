@@ -137,7 +137,7 @@ int isa_gather(const struct image *img, const CkptNeeds *needs, CkptIsa **ret, s
 	if (!isa)
 		return fail_memory(err);
 	isa->version = 1;
-	isa->has_image_id = image_id(img);
+	isa->has_image_id = image_id(img) != 0;
 	isa->image_id = image_id(img);
 	if (strcmp(needs->arch, "x86_64") != 0)
 		return ck_fail(err, CK_ERR_REFUSED, -ENODATA, "cannot read %s code", needs->arch);

@@ -313,17 +313,15 @@ static void follow_edge(struct isa_graph *g, const struct isa_module *m,
 		/* Whoever asks the CPU first, and then stores a pointer, asks the next CPU too. */
 		if (!(to && (to->flags & ISA_FN_RANDOM) && (f->flags & ISA_FN_CPUID)))
 			mark_vaddr(g, m, e->to, ISA_REACHED, &from);
-	} else if (slot && m->object->gotoblas && !strcmp(slot->name, "gotoblas")) {
+	} else if (e->kind == ISA_EDGE_DATA ||
+		   (slot && m->object->gotoblas && !strcmp(slot->name, "gotoblas"))) {
 		from.why = ISA_WHY_TABLE;
 		follow_table(g, m, state, &from);
 	} else if (e->kind == ISA_EDGE_SLOT) {
 		follow_slot(g, m, e->to, state, &from);
-	} else if (e->kind == ISA_EDGE_TAKEN) {
+	} else {
 		from.why = ISA_WHY_ADDRESS;
 		follow_slot(g, m, e->to, ISA_REACHED, &from);
-	} else {
-		from.why = ISA_WHY_TABLE;
-		follow_table(g, m, state, &from);
 	}
 }
 
