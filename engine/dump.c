@@ -387,11 +387,11 @@ static void write_late(struct engine_dump *d)
 
 	if (write_stats(d, &err) < 0)
 		d->stats.late = err;
-	stage(d, "code");
-	if (write_isa(d, &err) < 0)
-		d->stats.late = err;
 	stage(d, "sums");
 	if (image_write_sums(d->opts->dir, d->sums, d->n_sums, &err) < 0)
+		d->stats.late = err;
+	stage(d, "code"); /* takes longest */
+	if (write_isa(d, &err) < 0)
 		d->stats.late = err;
 }
 

@@ -265,7 +265,7 @@ static int gather_sem(struct gather *g)
 	int last = semctl(0, 0, SEM_INFO, (union semun){ .info = &info }), r = 0;
 
 	for (int i = 0; i <= last && r == 0; i++) {
-		struct semid_ds ds;
+		struct semid_ds ds = { 0 };
 		int id = semctl(i, 0, STAT_ANY_SEM, (union semun){ .buf = &ds });
 
 		if (id >= 0)

@@ -176,16 +176,19 @@ static int get_named(struct engine_restore *r, uint32_t id, struct res_carried *
 	if (n == all->n)
 		return ck_fail(err, CK_ERR_IMAGE, -ENOENT, "ckpt-files.img has no file %u", id);
 	res->last_named = at;
-	if (!res->named[at]) {
+	c = res->named[at];
+	if (!c) {
 		c = carried_new(r, IMAGE_CKPT_FILES, id, err);
 		if (!c)
 			return -ENOMEM;
 		e = load_entry(c, (const CkptFileEntry *)all->m[at], all->raw_off[at], err);
-		if (e < 0)
-			return ck_err_at(err, e, "file %u of ckpt-files.img", id);
+		if (e < 0) {
+			ck_err_at(err, e, "file %u of ckpt-files.img", id);
+			return e;
+		}
 		res->named[at] = c;
 	}
-	*ret = res->named[at];
+	*ret = c;
 	return 0;
 }
 

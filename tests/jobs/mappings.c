@@ -38,14 +38,16 @@ static int touch(volatile char *p)
 static bool has_flag(volatile char *at, const char *flag)
 {
 	FILE *f = fopen("/proc/self/smaps", "re");
-	unsigned long start, end;
 	bool here = false, found = false;
-	char line[512];
+	char line[512], *rest;
 
 	CHECK(f);
 	while (fgets(line, sizeof(line), f)) {
-		if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
-			here = start <= (unsigned long)at && (unsigned long)at < end;
+		unsigned long start = strtoul(line, &rest, 16);
+
+		if (rest > line && *rest == '-')
+			here = start <= (unsigned long)at &&
+			       (unsigned long)at < strtoul(rest + 1, NULL, 16);
 		else if (here && !strncmp(line, "VmFlags:", 8))
 			found = strstr(line, flag) != NULL;
 	}

@@ -66,7 +66,7 @@ struct spec {
 	CkptIpcShm shm;
 	CkptIpcSem sem;
 	CkptIpcQueue queue;
-	CkptIpcText text;
+	CkptIpcText text, *texts[1];
 	uint32_t value;
 	bool none;
 };
@@ -91,15 +91,17 @@ static void spec_init(struct spec *s)
 	s->sem.values = &s->value;
 	s->queue.perm = &s->perm[2];
 	s->text.type = 1;
+	s->texts[0] = &s->text;
+	s->queue.texts = s->texts;
+	s->queue.n_texts = 1;
 }
 
 /* One segment of two pages, mapped by one task. */
-static int load(const struct spec *s)
+static int load(struct spec *s)
 {
-	CkptIpcShm *shm[] = { (CkptIpcShm *)&s->shm };
-	CkptIpcSem *sem[] = { (CkptIpcSem *)&s->sem };
-	CkptIpcQueue *queue[] = { (CkptIpcQueue *)&s->queue };
-	CkptIpcText *texts[] = { (CkptIpcText *)&s->text };
+	CkptIpcShm *shm[] = { &s->shm };
+	CkptIpcSem *sem[] = { &s->sem };
+	CkptIpcQueue *queue[] = { &s->queue };
 	CkptIpc ipc = CKPT_IPC__INIT;
 	InventoryEntry inv = INVENTORY_ENTRY__INIT;
 	VmaEntry vma = VMA_ENTRY__INIT, *vmas[] = { &vma };
@@ -115,8 +117,6 @@ static int load(const struct spec *s)
 	ipc.shm = shm;
 	ipc.sem = sem;
 	ipc.queue = queue;
-	((struct spec *)s)->queue.texts = texts;
-	((struct spec *)s)->queue.n_texts = 1;
 	vma.shmid = 1;
 	vma.status = IMAGE_VMA_REGULAR | IMAGE_VMA_ANON_SHARED | IMAGE_VMA_SYSVIPC;
 	mm.vmas = vmas;

@@ -170,7 +170,7 @@ static void dump_job(const char *dir)
 		nap(1);
 	r = engine_dump(&o, &stats, &err);
 	ck_assert_msg(r == 0, "dump: %s (%s)", err.what, err.where);
-	ck_assert_str_eq(told.stages, "open freeze look inject ask write commit let-go sums ");
+	ck_assert_str_eq(told.stages, "open freeze look inject ask write commit let-go sums code ");
 	ck_assert_uint_gt(told.done, 0);
 	ck_assert_uint_gt(stats.pages, 0);
 	ck_assert_uint_ge(stats.scanned, stats.pages);
