@@ -198,12 +198,12 @@ remedy() {
 	echo "$output"
 	[ "$status" -eq 0 ]
 	"$CKPT" probe -o host.json
-	sed 's/"movbe"/"not-movbe"/' host.json >other.json
+	sed 's/"xsave"/"not-xsave"/' host.json >other.json
 	if ! cmp -s host.json other.json; then
 		run "$CKPT" check --image img --host other.json
 		echo "$output"
 		[ "$status" -eq 22 ]
-		[[ "$output" =~ "[cpu.isa]: movbe" ]]
+		[[ "$output" =~ "[cpu.isa]: ld-linux-x86-64.so.2".*"needs    xsave" ]]
 	fi
 	rmdir "$JOB/cwd"
 	rm "$JOB/in/data"
@@ -246,10 +246,10 @@ remedy() {
 	edit() {
 		python3 -c "import json; f = json.load(open('host.json')); $1; json.dump(f, open('other.json', 'w'))"
 	}
-	edit 'f["cpu"]["features"].remove("sse2")'
+	edit 'f["cpu"]["features"].remove("xsave")'
 	check --host other.json
 	[ "$status" -eq 22 ]
-	[[ "$output" =~ "[cpu.isa]: sse2" ]]
+	[[ "$output" =~ "[cpu.isa]: ld-linux-x86-64.so.2".*"needs    xsave" ]]
 	check --host other.json --allow-undecided
 	[ "$status" -eq 0 ]
 	edit 'f["cpu"]["arch"] = "aarch64"'

@@ -30,6 +30,7 @@ def whole(data):
 
 class Program:
     """argv and env may say {bin}, the directory of the test programs. results: file name -> what to compare.
+    loads: set of programs that may be dumped while they start and load libraries.
     The job's standard output goes to the file "stdout", or to us through a pipe if pipe is set.
     wipe(cwd) removes, between a dump and the restore, what belongs to the image."""
 
@@ -39,6 +40,7 @@ class Program:
         self.name, self.argv, self.files, self.setup = name, argv, files, setup
         self.env, self.stdin, self.status, self.pipe, self.needs = env or {}, stdin, status, pipe, needs
         self.wipe = wipe
+        self.loads = False
         self.results = {"stdout": whole}
         self.results.update(results or {})
 
@@ -284,5 +286,11 @@ def heavy_programs():
     ]
 
 
+def loading(programs):
+    for p in programs:
+        p.loads = True
+    return programs
+
+
 def all_programs():
-    return real_programs() + own_jobs()
+    return loading(real_programs()) + own_jobs()

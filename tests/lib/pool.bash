@@ -55,7 +55,7 @@ make_pool() {
 
 		def kernel(f): f["kernel"]["release"] = "4.99"
 		def noclock(f): feature(f, "ns.time", "NO")
-		def isa(f): f["cpu"]["features"].remove("sse2")
+		def isa(f): f["cpu"]["features"].remove("xsave")
 		def strange(f): isa(f), feature(f, "ns.set_tid", "UNKNOWN")
 		def arm(f): f["cpu"] = {"arch": "aarch64"}
 		def small(f): f["memory"].update(total=4096, available=4096, swap_free=0, swap_total=0)
