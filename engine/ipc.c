@@ -180,7 +180,9 @@ static int add_shm(struct gather *g, int id, const struct shmid_ds *ds)
 	CkptIpcShm *e;
 	int r = 0;
 
-	if (!m && !ds->shm_nattch && (is_of_job(g, ds->shm_cpid) || g->d->other_ipc))
+	/* The number of who made it may have been somebody else's before. */
+	if (!m && !ds->shm_nattch &&
+	    ((is_of_job(g, ds->shm_cpid) && ds->shm_ctime >= g->since) || g->d->other_ipc))
 		r = ck_fail(g->err, CK_ERR_REFUSED, -EOPNOTSUPP,
 			    "cannot dump shared memory segment %d, which nobody has attached", id);
 	else if (m && ds->shm_nattch > attached)

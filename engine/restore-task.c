@@ -96,10 +96,15 @@ static bool has_tile_data(const struct engine_rtask *t)
 /* A permission without tiles is what a library asks for that might use them. */
 static void plan_tiles(const struct engine_rtask *t)
 {
-	const ThreadInfoX86 *ti = t->core[0]->thread_info;
-	bool tiles = has_tile_data(t);
+	bool tiles = has_tile_data(t), permitted = false;
 
-	if (tiles || (ti->ckpt_xcomp_perm & ARCH_XSTATE_DYNAMIC))
+	/* A thread that has ended has no state. */
+	for (size_t i = 0; i < t->n_threads; i++) {
+		const ThreadInfoX86 *ti = t->core[i]->thread_info;
+
+		permitted = permitted || (ti && (ti->ckpt_xcomp_perm & ARCH_XSTATE_DYNAMIC));
+	}
+	if (tiles || permitted)
 		script_syscall(t->script, tiles ? SCRIPT_OK : SCRIPT_DEGRADED, SYS_arch_prctl,
 			       ARCH_REQ_XCOMP_PERM, ARCH_TILEDATA, 0, 0, 0, 0,
 			       "get permission for AMX tiles");
