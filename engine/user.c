@@ -63,12 +63,15 @@ static int remember_groups(struct engine_self *self, struct ck_err *err)
 int engine_act_as_job(const struct engine_restore *r, struct engine_self *self, struct ck_err *err)
 {
 	const uint64_t need = 1ull << CAP_SETUID | 1ull << CAP_SETGID;
-	const CredsEntry *c = creds_of(r);
+	const CredsEntry *c;
 	int rc;
 
 	*self = (struct engine_self){ .uid = geteuid(), .gid = getegid() };
-	if (!c || !r->one_uid || r->rights.userns || r->uid == self->uid ||
+	if (!r->one_uid || r->rights.userns || r->uid == self->uid ||
 	    (r->rights.permitted & need) != need)
+		return 0;
+	c = creds_of(r);
+	if (!c)
 		return 0;
 	rc = remember_groups(self, err);
 	if (rc == 0)
