@@ -560,7 +560,7 @@ for x in f["kernel"]["features"]:
 @test "limit.nproc: end other processes of the user" {
 	need_root
 	# A user whom nobody else is.
-	local own=(setpriv --reuid=61234 --regid=61234 --clear-groups --)
+	local others=() own=(setpriv --reuid=61234 --regid=61234 --clear-groups --)
 	IMG=$DIR/v/img
 	mkdir -m 777 "$DIR/v"
 	"${own[@]}" setsid /usr/bin/python3 -c 'import os; os.closerange(3, 1024); os.chdir("/"); os.execv("/usr/bin/sleep", ["sleep", "1000"])' </dev/null >/dev/null 2>&1 &
@@ -572,6 +572,7 @@ for x in f["kernel"]["features"]:
 	"${own[@]}" "$DIR/ckpt" dump -t "$PID" --image "$IMG"
 	for _ in {1..10}; do
 		"${own[@]}" sleep 1000 </dev/null >/dev/null 2>&1 3>&- &
+		others+=("$!")
 	done
 	sleep 0.5
 	# ckpt itself is one, and what it tries needs one or two at a time.
@@ -581,9 +582,7 @@ for x in f["kernel"]["features"]:
 	[ "$status" -eq 75 ]
 	fires REFUSED limit.nproc
 	[[ "$REMEDY" =~ "end other processes of this user" ]]
-	for pid in /proc/[0-9]*; do
-		[ "$(stat -c %u "$pid" 2>/dev/null)" != 61234 ] || kill "${pid#/proc/}" || true
-	done
+	kill "${others[@]}"
 	sleep 0.3
 	# shellcheck disable=SC2016
 	run "${own[@]}" bash -c 'ulimit -u 13; exec timeout --preserve-status -s TERM 1.5 "$DIR/ckpt" restore --image "$1"' - "$IMG"
