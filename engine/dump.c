@@ -365,14 +365,11 @@ static int write_stats(const struct engine_dump *d, struct ck_err *err)
 
 /* Which instructions the job's code can execute: read from the image, and from files that are
  * still those that it had mapped. */
-static int write_isa(struct engine_dump *d, struct ck_err *err)
+static int write_isa(struct engine_dump *d, const struct image *img, struct ck_err *err)
 {
-	CK_AUTO(image) struct image *img = NULL;
 	CkptIsa *isa = NULL;
-	int r = image_open(d->opts->dir, &img, err);
+	int r = isa_gather(img, &d->needs, &isa, err);
 
-	if (r == 0)
-		r = isa_gather(img, &d->needs, &isa, err);
 	if (r == 0)
 		r = image_write_late(img, IMAGE_CKPT_ISA, &isa->base, err);
 	if (isa)
@@ -383,6 +380,7 @@ static int write_isa(struct engine_dump *d, struct ck_err *err)
 /* The image is complete and the job was let go: nothing here can be a failure any more. */
 static void write_late(struct engine_dump *d)
 {
+	CK_AUTO(image) struct image *img = NULL;
 	struct ck_err err = CK_ERR_INIT;
 
 	if (write_stats(d, &err) < 0)
@@ -390,8 +388,14 @@ static void write_late(struct engine_dump *d)
 	stage(d, "sums");
 	if (image_write_sums(d->opts->dir, d->sums, d->n_sums, &err) < 0)
 		d->stats.late = err;
+	if (image_open(d->opts->dir, &img, &err) < 0) {
+		d->stats.late = err;
+		return;
+	}
+	if (res_write_sums(d, img, &err) < 0)
+		d->stats.late = err;
 	stage(d, "code"); /* takes longest */
-	if (write_isa(d, &err) < 0)
+	if (write_isa(d, img, &err) < 0)
 		d->stats.late = err;
 }
 

@@ -298,6 +298,8 @@ int res_dump(struct engine_dump *d, struct ck_err *err);
 int res_pty_drain(struct engine_dump *d, struct ck_err *err);
 /* The image is whole and the job about to be killed: its addresses are to be free at once. */
 void res_abort(struct engine_dump *d);
+/* The image is committed and the job was let go: the checksums that had to wait. */
+int res_write_sums(struct engine_dump *d, const struct image *img, struct ck_err *err);
 void res_dump_done(struct engine_dump *d);
 
 #endif

@@ -261,19 +261,17 @@ static int add_cut(struct engine_restore *r, struct engine_rollback *b, const Ck
 
 static int cut_all(struct engine_restore *r, struct engine_rollback *b, struct ck_err *err)
 {
-	ProtobufCMessage *m;
-	int rc = image_read_one(r->image, IMAGE_CKPT_NEEDS, 0, &m, err);
-	const CkptNeeds *needs;
+	CkptNeeds *needs;
+	int rc = fsmap_read_needs(r->image, &needs, err);
 
 	if (rc == -ENOENT) /* CRIU's image */
 		return 0;
 	if (rc < 0)
 		return rc;
-	needs = (const CkptNeeds *)m;
 	for (size_t i = 0; i < needs->n_paths && rc == 0; i++)
 		if (is_output(needs->paths[i]))
 			rc = add_cut(r, b, needs->paths[i], err);
-	protobuf_c_message_free_unpacked(m, NULL);
+	ckpt_needs__free_unpacked(needs, NULL);
 	return rc;
 }
 

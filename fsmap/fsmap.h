@@ -17,6 +17,7 @@
 #include "image/rule.h"
 
 struct ck_err;
+struct image;
 
 /* What makes a file the same file on another host. */
 struct fsmap_identity {
@@ -48,6 +49,9 @@ int fsmap_hash(int fd, uint64_t limit, uint64_t *ret, struct ck_err *err);
  */
 enum { FSMAP_SAMPLES = 64 };
 int fsmap_sample(int fd, uint64_t size, uint64_t *ret, struct ck_err *err);
+
+/* needs.c: what an image of ours needs; -ENOENT for one of CRIU's. */
+int fsmap_read_needs(const struct image *img, CkptNeeds **ret, struct ck_err *err);
 
 /*
  * Looks at every path that an image needs, as the calling user, and adds what it finds to

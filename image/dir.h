@@ -31,6 +31,7 @@
 #define IMAGE_INVENTORY_TMP "inventory.img" IMAGE_TMP_SUFFIX
 #define IMAGE_SUMS_TMP "ckpt-sums.img" IMAGE_TMP_SUFFIX
 #define IMAGE_ISA_TMP "ckpt-isa.img" IMAGE_TMP_SUFFIX
+#define IMAGE_CONTENTS_TMP "ckpt-contents.img" IMAGE_TMP_SUFFIX
 
 /* The magics in front of a file of this kind: how many words of ret are set, 0 to 2. */
 unsigned int image_magics(enum image_kind kind, uint32_t ret[static 2]);

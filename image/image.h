@@ -51,10 +51,11 @@ enum image_kind {
 	IMAGE_STATS_RESTORE,
 	IMAGE_CKPT_FACTS,
 	IMAGE_CKPT_NEEDS,
-	IMAGE_CKPT_IPC,   /* System V IPC */
-	IMAGE_CKPT_FILES, /* files that have names, and travel all the same */
-	IMAGE_CKPT_SUMS,  /* page checksums, written after the job was let go */
-	IMAGE_CKPT_ISA,   /* which instructions its code can execute, likewise */
+	IMAGE_CKPT_IPC,      /* System V IPC */
+	IMAGE_CKPT_FILES,    /* files that have names, and travel all the same */
+	IMAGE_CKPT_SUMS,     /* page checksums, written after the job was let go */
+	IMAGE_CKPT_ISA,      /* which instructions its code can execute, likewise */
+	IMAGE_CKPT_CONTENTS, /* checksums of files that it needs, likewise */
 	IMAGE_CKPT_MANIFEST,
 	IMAGE_N_KINDS,
 };

@@ -85,6 +85,8 @@ const struct image_type image_types[IMAGE_N_KINDS] = {
 	ROW(CKPT_SUMS, "ckpt-sums", "ckpt-sums.img", 0x4d534b43, ARRAY | OURS | LATE | SEALED,
 	    NULL, &ckpt_pages_sums__descriptor),
 	ROW(CKPT_ISA, "ckpt-isa", "ckpt-isa.img", 0x53494b43, OURS | LATE | SEALED, NULL, &ckpt_isa__descriptor),
+	ROW(CKPT_CONTENTS, "ckpt-contents", "ckpt-contents.img", 0x43434b43, OURS | LATE | SEALED,
+	    NULL, &ckpt_contents__descriptor),
 	ROW(CKPT_MANIFEST, "ckpt-manifest", "ckpt-manifest.img", 0x464d4b43, OURS | SEALED,
 	    NULL, &ckpt_manifest__descriptor),
 };

@@ -38,7 +38,7 @@ static bool is_image_file(const char *name)
 
 	return !strcmp(name, IMAGE_INVENTORY_TMP) || !strcmp(name, IMAGE_MANIFEST_NEW) ||
 	       !strcmp(name, IMAGE_SUMS_TMP) || !strcmp(name, IMAGE_ISA_TMP) ||
-	       image_parse_name(name, &kind, &id);
+	       !strcmp(name, IMAGE_CONTENTS_TMP) || image_parse_name(name, &kind, &id);
 }
 
 /* ---- leftovers ---- */

@@ -42,20 +42,21 @@ static int read_message(const struct image *img, enum image_kind kind,
 static int read_recorded(const struct image *img, CkptNeeds **ret_needs, CkptFacts **ret_source,
 			 struct ck_err *err)
 {
-	ProtobufCMessage *needs, *facts;
+	CkptNeeds *needs;
+	ProtobufCMessage *facts;
 	int r;
 
 	if (image_origin(img) == IMAGE_FOREIGN)
 		return policy_derive_needs(img, ret_needs, ret_source, err);
-	r = read_message(img, IMAGE_CKPT_NEEDS, &ckpt_needs__descriptor, &needs, err);
+	r = fsmap_read_needs(img, &needs, err);
 	if (r < 0)
 		return r;
 	r = read_message(img, IMAGE_CKPT_FACTS, &ckpt_facts__descriptor, &facts, err);
 	if (r < 0) {
-		protobuf_c_message_free_unpacked(needs, NULL);
+		ckpt_needs__free_unpacked(needs, NULL);
 		return r;
 	}
-	*ret_needs = (CkptNeeds *)needs;
+	*ret_needs = needs;
 	*ret_source = (CkptFacts *)facts;
 	return 0;
 }

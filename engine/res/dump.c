@@ -157,6 +157,7 @@ void res_dump_done(struct engine_dump *d)
 	free(res->files);
 	res_pipes_done(res);
 	res_needs_done(res);
+	res_sums_done(res);
 	free(res->ghosts);
 	free(res->modes_dir);
 	free(res->tty_ids);

@@ -3,7 +3,7 @@
  * What a host must have for the files of the job: a ckpt_need_path per path, with everything that
  * identifies what was there. Equal paths become one need, with all roles and the widest access.
  * Of what the job writes the contents at this moment count: so it can be told later whether a file
- * has only grown. Big files are sampled, so that the job doesn't stand still while they are read.
+ * has only grown.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -19,11 +19,6 @@
 #include "base/pb.h"
 #include "engine/res/res.h"
 #include "fsmap/fsmap.h"
-
-/* Hashing reads some gigabytes in a second from the page cache. Of a bigger file, and of all that
- * come when so much was read, samples are hashed. */
-#define HASH_MAX ((uint64_t)16 << 20) /* bytes */
-#define HASH_TOTAL ((uint64_t)512 << 20)
 
 struct res_need {
 	CkptNeedPath *p;
@@ -192,20 +187,10 @@ static const struct proc_mount *find_mount(const struct res_dump *res, const str
 	return best;
 }
 
-/* The bytes that are there now: of what the job reads those that it relies on, of what it writes
- * those that it has written so far. */
-static void set_sum(struct engine_dump *d, CkptNeedPath *p, int fd)
-{
-	if (p->size <= HASH_MAX && d->res->hashed + p->size <= HASH_TOTAL) {
-		p->has_hash = fsmap_hash(fd, p->size, &p->hash, NULL) == 0;
-		d->res->hashed += p->size;
-	} else {
-		p->has_sample = fsmap_sample(fd, p->size, &p->sample, NULL) == 0;
-	}
-}
-
-static int set_identity(struct engine_dump *d, CkptNeedPath *p, const struct res_file *f,
-			struct ck_err *err)
+/* With a checksum of the bytes that are there now: of what the job reads those that it relies on,
+ * of what it writes those that it has written so far. */
+static int set_identity(struct engine_dump *d, CkptNeedPath *p, size_t index,
+			const struct res_file *f, struct ck_err *err)
 {
 	struct fsmap_identity id;
 	CK_AUTO(fd)
@@ -224,7 +209,7 @@ static int set_identity(struct engine_dump *d, CkptNeedPath *p, const struct res
 		p->has_build_id = true;
 	}
 	if (!id.build_id_len || p->access != O_RDONLY)
-		set_sum(d, p, fd);
+		res_sum(d, p, index, &f->st, &fd);
 	return 0;
 }
 
@@ -289,7 +274,8 @@ static int need_mount(struct engine_dump *d, const struct res_file *f, const str
 	return 0;
 }
 
-static int finish_need(struct engine_dump *d, struct res_need *n, struct ck_err *err)
+/* Which will be d->needs.paths[index] */
+static int finish_need(struct engine_dump *d, struct res_need *n, size_t index, struct ck_err *err)
 {
 	const struct proc_mount *m = find_mount(d->res, n->f);
 
@@ -305,7 +291,7 @@ static int finish_need(struct engine_dump *d, struct res_need *n, struct ck_err 
 	}
 	if (!n->p->has_size || n->p->carried || n->f->st.st_size == 0)
 		return 0;
-	return set_identity(d, n->p, n->f, err);
+	return set_identity(d, n->p, index, n->f, err);
 }
 
 /* ---- directories ---- */
@@ -415,7 +401,7 @@ int res_needs_finish(struct engine_dump *d, struct ck_err *err)
 		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot remember %zu paths", res->n_needs);
 	d->needs.paths = grown;
 	for (size_t i = 0; i < res->n_needs && r == 0; i++) {
-		r = finish_need(d, &res->needs[i], err);
+		r = finish_need(d, &res->needs[i], d->needs.n_paths, err);
 		d->needs.paths[d->needs.n_paths++] = ck_take_ptr(&res->needs[i].p);
 	}
 	return r;

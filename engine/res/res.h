@@ -173,8 +173,10 @@ struct res_dump {
 	size_t n_modes;
 	struct res_need *needs;
 	size_t n_needs;
-	void *needs_by_path;       /* tsearch() */
-	uint64_t hashed;           /* bytes that needs.c has read for checksums */
+	void *needs_by_path;   /* tsearch() */
+	uint64_t hashed;       /* bytes that were read at once for checksums */
+	struct res_held *held; /* sums.c: files to be read when the job has been let go */
+	size_t n_held;
 	struct proc_mounts mounts; /* of the root task */
 	struct res_diag *diag;     /* diag.c: NULL until asked for */
 	struct res_flight *flight; /* peek.c: what is open only in messages; or NULL */
@@ -293,6 +295,11 @@ int res_need_inherit(struct engine_dump *d, int fd, struct ck_err *err);
 /* Identifies what was collected, and puts it into d->needs. */
 int res_needs_finish(struct engine_dump *d, struct ck_err *err);
 void res_needs_done(struct res_dump *res);
+
+/* sums.c: gives d->needs.paths[index] its checksum, now or later; st is the file's at the stop. fd
+ * can be read; later, it is taken. */
+void res_sum(struct engine_dump *d, CkptNeedPath *p, size_t index, const struct stat *st, int *fd);
+void res_sums_done(struct res_dump *res);
 
 /* dump.c */
 int res_put(struct engine_dump *d, enum res_out out, const ProtobufCMessage *m, struct ck_err *err);

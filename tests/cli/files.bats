@@ -168,6 +168,39 @@ tail_of() { # FILE
 	[ "$(stat -c %y "$JOB/table" "$JOB/log")" = "$stamp" ]
 }
 
+@test "a big file's checksum comes when the job has been let go, and counts as well" {
+	as mkdir "$DIR/u/big"
+	# shellcheck disable=SC2016
+	"${AS[@]}" bash -c '
+		for f in /proc/$$/fd/*; do
+			n=${f##*/}
+			[ "$n" -le 2 ] || eval "exec $n>&-"
+		done
+		cd "$1"
+		exec setsid bash -c "exec 9>out; seq 100000 >&9; exec sleep 1000"' - "$DIR/u/big" </dev/null >/dev/null 2>&1 &
+	local pid=$!
+	for _ in {1..200}; do
+		[ "$(cat "/proc/$pid/comm")" != sleep ] || break
+		sleep 0.02
+	done
+	as "$DIR/ckpt" dump -t "$pid" --image "$DIR/u/bigimg"
+	cp "$DIR/u/big/out" "$DIR/out"
+	"$DIR/ckpt" show --image "$DIR/u/bigimg" ckpt-contents
+	seq 10 | as tee -a "$DIR/u/big/out" >/dev/null
+	IMG=$DIR/u/bigimg
+	ckpt check
+	[ "$status" -eq 21 ]
+	[[ "$output" == *"[fs.file.grown]"*"are as they were"* ]]
+	printf X | dd of="$DIR/u/big/out" conv=notrunc status=none
+	ckpt check
+	[ "$status" -eq 20 ]
+	[[ "$output" == *"[fs.file.changed]"* ]]
+	printf 1 | dd of="$DIR/u/big/out" conv=notrunc status=none
+	as "$DIR/ckpt" restore --image "$IMG" --files rollback --detach --status-fd 3 3>"$DIR/status"
+	cmp "$DIR/u/big/out" "$DIR/out"
+	kill "$(sed -n 's/.*"event": *"running".*"pid": *\([0-9]*\).*/\1/p' "$DIR/status")"
+}
+
 @test "killed at any moment: the file is as it was, or the rest of it is saved" {
 	killat=$DIR/killat
 	cp "$(dirname "$CKPT")/tests/tools/killat" "$killat"

@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 #include <sys/sysmacros.h>
 
+#include "fsmap/fsmap.h"
 #include "image/ghost-file.pb-c.h"
 #include "tests/unit/res-job.h"
 
@@ -220,6 +221,92 @@ START_TEST(needs)
 }
 END_TEST
 
+/* ---- checksums that wait until the job was let go ---- */
+
+enum { BIG = 100000 };
+
+static void waiting_make(int task)
+{
+	static char text[BIG + 1];
+
+	(void)task;
+	memset(text, 'x', BIG);
+	job_open(3, "same", O_RDWR, text);
+	job_open(4, "other", O_WRONLY, text);
+	job_open(5, "longer", O_WRONLY | O_APPEND, text);
+	job_open(6, "small", O_WRONLY, "12345");
+	job_open(7, "gone", O_RDWR, text);
+}
+
+static void write_into(const char *name, int flags)
+{
+	CK_AUTO(fd) int fd = open(job_path(name), O_WRONLY | flags);
+
+	ck_assert_int_eq(write(fd, "y", 1), 1);
+}
+
+static size_t index_of(const struct job_dump *jd, const char *name)
+{
+	const CkptNeedPath *p = need_of(jd, job_path(name));
+	size_t i = 0;
+
+	while (jd->d.needs.paths[i] != p)
+		i++;
+	return i;
+}
+
+START_TEST(sums_wait)
+{
+	struct job j = { .n_tasks = 1, .make = waiting_make };
+	CK_AUTO(image) struct image *img = NULL;
+	const CkptContents *c;
+	ProtobufCMessage *m;
+	struct job_dump jd;
+	uint64_t hash = 0;
+	int fd;
+
+	ck_assert_int_eq(job_dump(&j, &jd), 0);
+	ck_assert(need_of(&jd, job_path("small"))->has_hash);
+	ck_assert(!need_of(&jd, job_path("same"))->has_hash);
+	job_kill(&j);
+	write_into("other", 0);
+	write_into("longer", O_APPEND);
+	ck_assert_int_eq(unlink(job_path("gone")), 0);
+	ck_assert_int_eq(image_open(job_path("img"), &img, &job_err), 0);
+	ck_assert_int_eq(res_write_sums(&jd.d, img, &job_err), 0);
+	image_free(img);
+	ck_assert_int_eq(image_open(job_path("img"), &img, &job_err), 0);
+	ck_assert_int_eq(image_read_one(img, IMAGE_CKPT_CONTENTS, 0, &m, &job_err), 0);
+	c = (const CkptContents *)m;
+	ck_assert_uint_eq(c->image_id, image_id(img));
+	fd = open(job_path("same"), O_RDONLY);
+	ck_assert_int_eq(fsmap_hash(fd, BIG, &hash, NULL), 0);
+	close(fd);
+	/* What was changed has none, and what lost its name was held: but that changed its ctime.
+	 */
+	ck_assert_uint_eq(c->n_sums, 1);
+	ck_assert_uint_eq(c->sums[0]->path, index_of(&jd, "same"));
+	ck_assert(c->sums[0]->has_hash && c->sums[0]->hash == hash);
+	ck_assert(need_of(&jd, job_path("same"))->has_hash);
+	ck_assert(!need_of(&jd, job_path("other"))->has_hash);
+	protobuf_c_message_free_unpacked(m, NULL);
+	job_dump_done(&jd);
+}
+END_TEST
+
+START_TEST(sums_at_once)
+{
+	struct job j = { .n_tasks = 1, .make = waiting_make, .dump_flags = ENGINE_LEAVE_RUNNING };
+	struct job_dump jd;
+
+	ck_assert_int_eq(job_dump(&j, &jd), 0);
+	ck_assert(need_of(&jd, job_path("same"))->has_hash);
+	ck_assert(need_of(&jd, job_path("longer"))->has_hash);
+	job_kill(&j);
+	job_dump_done(&jd);
+}
+END_TEST
+
 /* ---- files that changed ---- */
 
 static void changed_make(int task)
@@ -411,7 +498,8 @@ END_TEST
 
 static Suite *files_suite(void)
 {
-	const TTest *const tests[] = { deleted, mapped, needs, changed, linked, two_names };
+	const TTest *const tests[] = { deleted, mapped,    needs,     changed,
+				       linked,  two_names, sums_wait, sums_at_once };
 	Suite *s = suite_create("engine/res files");
 	TCase *c = tcase_create("all");
 
