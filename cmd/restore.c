@@ -136,7 +136,6 @@ int cmd_restore(const struct cmd_args *a)
 	struct restoring r = { .stats = cmd_value(a, "stats") };
 	struct engine_restore_opts o = { .on_note = on_note, .on_running = on_running, .arg = &r };
 	struct ck_err err = CK_ERR_INIT;
-	const char *map_mode = cmd_value(a, "map-mode");
 	int status = cmd_verdict_policy(a, &policy), wait_status = 0;
 
 	if (status == CMD_EXIT_OK)
@@ -161,7 +160,7 @@ int cmd_restore(const struct cmd_args *a)
 		o.files = ENGINE_FILES_ROLLBACK;
 	else if (policy_allows(policy, "keep-files"))
 		o.files = ENGINE_FILES_KEEP;
-	o.map_mode = map_mode && !strcmp(map_mode, "bind") ? ENGINE_MAP_BIND : ENGINE_MAP_REWRITE;
+	o.map_mode = maps.bind ? ENGINE_MAP_BIND : ENGINE_MAP_REWRITE;
 	if (engine_restore(&o, &wait_status, &err) < 0)
 		return cmd_watch_fail(&r.watch, &err);
 	tell_end(&r, o.flags & ENGINE_DETACH, wait_status);

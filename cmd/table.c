@@ -36,7 +36,10 @@ const size_t cmd_globals_len = CK_ARRAY_SIZE(cmd_globals);
 	{ "map", 0, "OLD:NEW", CMD_TEXT, CMD_REPEAT, \
 	  "what the job had below OLD is below NEW; the longest OLD counts. A ':' within a path is " \
 	  "written \\:" }, \
-	{ "maps", 0, "FILE", CMD_FILE, CMD_REPEAT, "a file with such maps, a line each" }
+	{ "maps", 0, "FILE", CMD_FILE, CMD_REPEAT, "a file with such maps, a line each" }, \
+	{ "map-mode", 0, "rewrite|bind", CMD_WORD, 0, \
+	  "rewrite: what was open is opened below NEW. bind: in a mount namespace of the job's OLD " \
+	  "leads to NEW, also for paths that it has in its memory" }
 /* clang-format on */
 
 /* clang-format off */
@@ -122,9 +125,6 @@ static const struct cmd_option restore_options[] = {
 	  "write what it cost to FILE, as CRIU does to stats-restore, once the job runs" },
 	STATUS_OPTION,
 	MAP_OPTIONS,
-	{ "map-mode", 0, "rewrite|bind", CMD_WORD, 0,
-	  "rewrite: what was open is opened below NEW. bind: in a mount namespace of the job's OLD "
-	  "leads to NEW, also for paths that it has in its memory" },
 	POLICY_OPTIONS,
 };
 

@@ -84,9 +84,10 @@ int cmd_verdict_maps(const struct cmd_args *a, struct fsmap_maps *ret)
 {
 	CK_AUTO(fsmap_maps) struct fsmap_maps maps = { 0 };
 	struct ck_err err = CK_ERR_INIT;
-	const char *value;
+	const char *value, *mode = cmd_value(a, "map-mode");
 	int r = 0;
 
+	maps.bind = mode && !strcmp(mode, "bind");
 	for (size_t i = 0; r == 0 && (value = cmd_each(a, "map", &i));)
 		r = fsmap_maps_add(&maps, value, &err);
 	for (size_t i = 0; r == 0 && (value = cmd_each(a, "maps", &i));)

@@ -227,25 +227,6 @@ static int seal_covers(struct binder *b, struct ck_err *err)
 
 /* ---- OLD ---- */
 
-/* The length of the nearest existing directory above path; *ret is what it is. */
-static size_t nearest(const char *path, struct stat *ret)
-{
-	size_t n = strlen(path);
-
-	while (n > 1) {
-		CK_AUTO(free) char *part = NULL;
-
-		while (n > 1 && path[n - 1] != '/')
-			n--;
-		while (n > 1 && path[n - 1] == '/')
-			n--;
-		part = strndup(path, n);
-		if (part && stat(part, ret) == 0)
-			return n;
-	}
-	return n;
-}
-
 static int make_below(const char *path, size_t above, bool dir, struct ck_err *err)
 {
 	CK_AUTO(free) char *part = strdup(path);
@@ -273,7 +254,7 @@ static int make_below(const char *path, size_t above, bool dir, struct ck_err *e
 static int make_place(struct binder *b, const char *path, bool dir, struct ck_err *err)
 {
 	struct stat st = { 0 };
-	size_t n = nearest(path, &st);
+	size_t n = fsmap_nearest(path, &st);
 	CK_AUTO(free) char *above = strndup(path, n);
 	int r;
 
@@ -282,7 +263,7 @@ static int make_place(struct binder *b, const char *path, bool dir, struct ck_er
 	if (!is_covered(b, st.st_dev)) {
 		if (!S_ISDIR(st.st_mode))
 			return ck_fail(err, CK_ERR_HOST, -ENOTDIR, "%s is no directory", above);
-		if (faccessat(AT_FDCWD, above, W_OK, AT_EACCESS) == 0) {
+		if (fsmap_may_make(above)) {
 			r = ck_fail(err, CK_ERR_HOST, -ENOENT, "there is no %s to bind to", path);
 			return ck_err_hint(err, r, "make an empty %s there",
 					   dir ? "directory (mkdir -p)" : "file");

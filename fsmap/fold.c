@@ -217,6 +217,8 @@ static enum fsmap_cause cause_of(const struct rule_input *in, const CkptNeedPath
 		return is_shared_there(in, need) ? FSMAP_FINE : FSMAP_UNSEEN;
 	if (f->exists)
 		return cause_of_present(need, f);
+	if (f->leads)
+		return FSMAP_HIDDEN;
 	if (!f->parent_missing && !f->parent)
 		return FSMAP_DENIED;
 	if (mount_is_missing(in, need))

@@ -21,6 +21,7 @@ enum fsmap_cause {
 	FSMAP_GROWN,    /* open for writing: what was there is there, and more */
 	FSMAP_DENIED,   /* there, but may not be used as the job did */
 	FSMAP_DOUBT,    /* there, but whether it is the same can't be told */
+	FSMAP_HIDDEN,   /* there, but what is mounted or bound over it hides it */
 };
 
 /* Of one cause, what has different remedies. */
@@ -70,6 +71,12 @@ bool fsmap_is_coarse(const struct fsmap_item *it);
 size_t fsmap_group_end(const struct fsmap_items *items, size_t from);
 /* "a, b, c and 37 more": the names below the key, of items [from, to). */
 void fsmap_list(struct ck_strbuf *b, const struct fsmap_items *items, size_t from, size_t to);
+/* bind.c: adds to facts->binds what each of needs->binds meets. 0 or -ENOMEM. */
+int fsmap_look_binds(const CkptNeeds *needs, CkptFacts *facts);
+/* Where a recorded path leads on this host once needs->binds are bound, links followed. *ret is
+ * NULL where nothing is bound, or where that can't be told. 0 or -ENOMEM. */
+int fsmap_leads(const CkptNeeds *needs, const char *path, char **ret);
+
 /* A path as a shell takes it. */
 void fsmap_quote(struct ck_strbuf *b, const char *path);
 /* Is a filesystem of this type the same on every host that mounts it? */

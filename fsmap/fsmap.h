@@ -86,6 +86,7 @@ struct fsmap_map {
 struct fsmap_maps {
 	struct fsmap_map *map; /* the longest from first */
 	size_t n;
+	bool bind; /* in a mount namespace of the job's own: every from is made to lead to its to */
 };
 
 /* "OLD:NEW"; a backslash takes a ':' or a backslash in a path. CK_ERR_USAGE if it is none, or says
@@ -106,8 +107,19 @@ const struct fsmap_map *fsmap_map_find(const struct fsmap_maps *maps, const char
  * -ENOMEM. The result is not to be mapped again.
  */
 int fsmap_map_path(const struct fsmap_maps *maps, const char *path, char **ret);
-/* Applies the maps to all paths that an image needs, in place; once. 0 or -ENOMEM. */
+/* Applies the maps to all paths and mounts that an image needs, in place; once. 0 or -ENOMEM. */
 int fsmap_map_needs(const struct fsmap_maps *maps, CkptNeeds *needs);
+
+/* ---- bind.c: paths that are made to exist ---- */
+
+/* The length of the nearest that exists above path, without a slash at its end; *ret is what it is.
+ */
+size_t fsmap_nearest(const char *path, struct stat *ret);
+/* May the job make something in this directory, with its own rights? If so it must not be covered
+ * by a view of it: what is made there would be lost. */
+bool fsmap_may_make(const char *dir);
+/* Whether dir can be listed, as a view of it needs: by the rights that its owner can have. */
+bool fsmap_may_list(const char *dir, const struct stat *st);
 
 /* The rules of this folder, ended by a row without an id. */
 extern const struct rule fsmap_rules[];

@@ -137,36 +137,38 @@ static bool callers(const CkptNeedPath *need, const struct stat *st)
 }
 
 /* What is not needed is not asked; a regular file is opened to know whether it can be read. */
-static void ask(const CkptNeedPath *need, const struct stat *st, bool borrowed, CkptPathFact *f)
+static void ask(const CkptNeedPath *need, const char *path, const struct stat *st, bool borrowed,
+		CkptPathFact *f)
 {
 	f->has_readable = true;
-	f->readable = S_ISREG(st->st_mode) || may(need->path, R_OK, borrowed);
+	f->readable = S_ISREG(st->st_mode) || may(path, R_OK, borrowed);
 	f->has_writable = fsmap_is_written(need);
-	f->writable = f->has_writable && may(need->path, W_OK, borrowed);
+	f->writable = f->has_writable && may(path, W_OK, borrowed);
 	f->has_executable =
 		S_ISDIR(st->st_mode) || fsmap_has_role(need, CKPT_PATH_ROLE__CKPT_PATH_EXE);
-	f->executable = f->has_executable && may(need->path, X_OK, borrowed);
+	f->executable = f->has_executable && may(path, X_OK, borrowed);
 }
 
-/* Opening a FIFO or a device may do something; of those only the permission is asked. */
-static int look_at(const CkptNeedPath *need, bool borrowed, CkptPathFact *f)
+/* Opening a FIFO or a device may do something; of those only the permission is asked. path: where
+ * it is. */
+static int look_at(const CkptNeedPath *need, const char *path, bool borrowed, CkptPathFact *f)
 {
 	CK_AUTO(fd) int fd = -EBADF;
 	struct stat st;
 
-	if (need->path[0] != '/')
+	if (path[0] != '/')
 		return 0;
-	if (stat(need->path, &st) < 0) {
+	if (stat(path, &st) < 0) {
 		f->has_error = true;
 		f->error = errno;
-		return errno == ENOENT || errno == ENOTDIR ? find_missing(need->path, f) : 0;
+		return errno == ENOENT || errno == ENOTDIR ? find_missing(path, f) : 0;
 	}
 	fill_stat(&st, f);
-	ask(need, &st, borrowed, f);
+	ask(need, path, &st, borrowed, f);
 	f->has_callers = f->callers = callers(need, &st);
 	if (!S_ISREG(st.st_mode))
 		return 0;
-	fd = open(need->path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	f->readable = fd >= 0;
 	if (fd < 0) {
 		f->has_error = true;
@@ -212,20 +214,43 @@ static int look_at_mount(const CkptNeedMount *need, CkptFacts *facts)
 	return m->fqrn && (m->root_hash || !c.root_hash[0]) ? 0 : -ENOMEM;
 }
 
+/* Are they one file, or neither of them there? */
+static bool same_file(const char *a, const char *b)
+{
+	struct stat x = { 0 }, y = { 0 };
+
+	return (stat(a, &x) == 0) == (stat(b, &y) == 0) && x.st_dev == y.st_dev &&
+	       x.st_ino == y.st_ino;
+}
+
+/* Where the job will find it: links may lead into what is bound. */
+static int look_where(const CkptNeeds *needs, const CkptNeedPath *need, bool borrowed,
+		      CkptPathFact *f)
+{
+	CK_AUTO(free) char *leads = NULL;
+	const char *path = need->path;
+	int r;
+
+	f->path = strdup(path);
+	if (!f->path ||
+	    fsmap_leads(needs, need->recorded ? need->recorded : need->path, &leads) < 0)
+		return -ENOMEM;
+	if (leads && !same_file(leads, path))
+		path = f->leads = ck_take_ptr(&leads);
+	r = look_at(need, path, borrowed, f);
+	if (r == 0 && need->has_disk && path[0] == '/')
+		r = look_for_room(path, f);
+	return r;
+}
+
 int fsmap_look(const CkptNeeds *needs, CkptFacts *facts)
 {
 	bool borrowed = geteuid() != getuid() || getegid() != getgid();
 
 	for (size_t i = 0; i < needs->n_paths; i++) {
 		CkptPathFact *f = CK_PB_NEW(CkptPathFact, ckpt_path_fact);
-		int r = f ? 0 : -ENOMEM;
+		int r = f ? look_where(needs, needs->paths[i], borrowed, f) : -ENOMEM;
 
-		if (r == 0) {
-			f->path = strdup(needs->paths[i]->path);
-			r = f->path ? look_at(needs->paths[i], borrowed, f) : -ENOMEM;
-			if (r == 0 && needs->paths[i]->has_disk && needs->paths[i]->path[0] == '/')
-				r = look_for_room(needs->paths[i]->path, f);
-		}
 		if (r == 0)
 			r = ck_pb_append(&facts->paths, &facts->n_paths, f);
 		if (r < 0) {
@@ -237,5 +262,5 @@ int fsmap_look(const CkptNeeds *needs, CkptFacts *facts)
 	for (size_t i = 0; i < needs->n_mounts; i++)
 		if (look_at_mount(needs->mounts[i], facts) < 0)
 			return -ENOMEM;
-	return 0;
+	return fsmap_look_binds(needs, facts);
 }

@@ -15,6 +15,7 @@
 #include "base/auto.h"
 #include "base/err.h"
 #include "base/fd.h"
+#include "base/pb.h"
 #include "fsmap/fsmap.h"
 
 enum { LIST_MAX = 1 << 20 }; /* bytes */
@@ -211,25 +212,186 @@ static int map_dirs(const struct fsmap_maps *maps, CkptNeeds *needs)
 	return r < 0 ? r : 0;
 }
 
-int fsmap_map_needs(const struct fsmap_maps *maps, CkptNeeds *needs)
-{
-	for (size_t i = 0; i < needs->n_paths; i++) {
-		CkptNeedPath *p = needs->paths[i];
-		const struct fsmap_map *m = fsmap_map_find(maps, p->path);
-		bool inner = m && p->mount_point && fsmap_below(p->mount_point, m->from) &&
-			     strcmp(p->mount_point, m->from) != 0;
+/* ---- mounts ---- */
 
-		if (!m)
-			continue;
-		if (map_field(maps, &p->path) < 0 ||
-		    (inner && map_field(maps, &p->mount_point) < 0))
+/* Does a mount move as a whole? */
+static bool is_inner(const char *point, const struct fsmap_map *m)
+{
+	return fsmap_below(point, m->from) && strcmp(point, m->from) != 0;
+}
+
+/* Where a mount that path is on is after a map: moved as a whole if it is below from, else that
+ * part of it which is. */
+static int move_mount(const struct fsmap_maps *maps, const struct fsmap_map *m,
+		      const CkptNeedMount *old, CkptNeedMount *new)
+{
+	bool inner = is_inner(old->point, m);
+	const char *below = inner ? "" : m->from + (old->point[1] ? strlen(old->point) : 0);
+	const char *root = old->root && strcmp(old->root, "/") ? old->root : "";
+
+	new->has_moved = new->moved = !inner;
+	if (inner)
+		return fsmap_map_path(maps, old->point, &new->point) < 0 ? -ENOMEM : 0;
+	new->point = strdup(m->to);
+	if (old->root && asprintf(&new->root, "%s%s", root, below) < 0)
+		new->root = NULL;
+	return new->point && (new->root || !old->root) ? 0 : -ENOMEM;
+}
+
+static int copy_text(char **to, const char *from)
+{
+	if (!from || *to)
+		return 0;
+	*to = strdup(from);
+	return *to ? 0 : -ENOMEM;
+}
+
+static CkptNeedMount *new_mount(const struct fsmap_maps *maps, const struct fsmap_map *m,
+				const CkptNeedMount *old)
+{
+	CkptNeedMount *n = CK_PB_NEW(CkptNeedMount, ckpt_need_mount);
+
+	if (!n)
+		return NULL;
+	n->has_revision = old->has_revision;
+	n->revision = old->revision;
+	n->has_magic = old->has_magic;
+	n->magic = old->magic;
+	if (move_mount(maps, m, old, n) == 0 && copy_text(&n->root, old->root) == 0 &&
+	    copy_text(&n->fstype, old->fstype) == 0 && copy_text(&n->source, old->source) == 0 &&
+	    copy_text(&n->options, old->options) == 0 &&
+	    copy_text(&n->super_options, old->super_options) == 0 &&
+	    copy_text(&n->fqrn, old->fqrn) == 0 && copy_text(&n->root_hash, old->root_hash) == 0)
+		return n;
+	ckpt_need_mount__free_unpacked(n, NULL);
+	return NULL;
+}
+
+/* Of a list of mounts, which have paths on them, and what became of those with paths that moved. */
+struct moving {
+	CkptNeeds *needs;
+	const struct fsmap_maps *maps;
+	size_t n_old;
+	bool *stays; /* per old one: a path is still on it */
+};
+
+/* The old one by its point; n_old if the image does not tell of it. */
+static size_t find_mount(const struct moving *v, const char *point)
+{
+	for (size_t i = 0; i < v->n_old; i++)
+		if (!strcmp(v->needs->mounts[i]->point, point))
+			return i;
+	return v->n_old;
+}
+
+/* The mount of a path that m maps; *ret NULL if the image does not tell of it. */
+static int moved_mount(struct moving *v, const CkptNeedPath *p, const struct fsmap_map *m,
+		       const CkptNeedMount **ret)
+{
+	size_t old = p->mount_point ? find_mount(v, p->mount_point) : v->n_old;
+	CkptNeedMount *n;
+
+	*ret = NULL;
+	if (old == v->n_old)
+		return 0;
+	n = new_mount(v->maps, m, v->needs->mounts[old]);
+	if (!n)
+		return -ENOMEM;
+	for (size_t i = v->n_old; i < v->needs->n_mounts && !*ret; i++)
+		if (!strcmp(v->needs->mounts[i]->point, n->point) &&
+		    !strcmp(v->needs->mounts[i]->fstype, n->fstype))
+			*ret = v->needs->mounts[i];
+	if (!*ret && ck_pb_append(&v->needs->mounts, &v->needs->n_mounts, n) == 0) {
+		*ret = n;
+		return 0;
+	}
+	ckpt_need_mount__free_unpacked(n, NULL);
+	return *ret ? 0 : -ENOMEM;
+}
+
+/* What nothing needed is on any more need not be mounted. */
+static void drop_mounts(struct moving *v)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < v->needs->n_mounts; i++)
+		if (i >= v->n_old || v->stays[i])
+			v->needs->mounts[n++] = v->needs->mounts[i];
+		else
+			ckpt_need_mount__free_unpacked(v->needs->mounts[i], NULL);
+	v->needs->n_mounts = n;
+}
+
+/* ---- all that is needed ---- */
+
+static int map_one(struct moving *v, CkptNeedPath *p)
+{
+	const struct fsmap_map *m = fsmap_map_find(v->maps, p->path);
+	const CkptNeedMount *mount;
+	size_t old;
+
+	if (!m) {
+		old = p->mount_point ? find_mount(v, p->mount_point) : v->n_old;
+		if (old < v->n_old)
+			v->stays[old] = true;
+		return 0;
+	}
+	p->recorded = strdup(p->path);
+	if (!p->recorded || map_field(v->maps, &p->path) < 0 || moved_mount(v, p, m, &mount) < 0)
+		return -ENOMEM;
+	if (!mount && p->mount_point && is_inner(p->mount_point, m))
+		return map_field(v->maps, &p->mount_point) < 0 ? -ENOMEM : 0;
+	free(p->mount_point);
+	p->mount_point = mount ? strdup(mount->point) : NULL;
+	/* A path that leaves its mount: the one it comes to may be of any type. */
+	if (!mount || mount->moved) {
+		free(p->fstype);
+		p->fstype = NULL;
+	}
+	return mount && !p->mount_point ? -ENOMEM : 0;
+}
+
+static int map_paths(const struct fsmap_maps *maps, CkptNeeds *needs)
+{
+	CK_AUTO(free) bool *stays = calloc(needs->n_mounts + 1, sizeof(*stays));
+	struct moving v = { needs, maps, needs->n_mounts, stays };
+
+	if (!stays)
+		return -ENOMEM;
+	for (size_t i = 0; i < needs->n_paths; i++)
+		if (map_one(&v, needs->paths[i]) < 0)
 			return -ENOMEM;
-		/* A path that leaves its mount: the one it comes to may be any, or none. */
-		if (!inner) {
-			free(p->mount_point);
-			free(p->fstype);
-			p->mount_point = p->fstype = NULL;
+	drop_mounts(&v);
+	return 0;
+}
+
+static int need_binds(const struct fsmap_maps *maps, CkptNeeds *needs)
+{
+	for (size_t i = maps->n; i-- > 0;) {
+		CkptNeedBind *b = CK_PB_NEW(CkptNeedBind, ckpt_need_bind);
+
+		if (b) {
+			b->from = strdup(maps->map[i].from);
+			b->to = strdup(maps->map[i].to);
+		}
+		if (!b || !b->from || !b->to ||
+		    ck_pb_append(&needs->binds, &needs->n_binds, b) < 0) {
+			if (b)
+				ckpt_need_bind__free_unpacked(b, NULL);
+			return -ENOMEM;
 		}
 	}
-	return map_dirs(maps, needs);
+	return 0;
+}
+
+int fsmap_map_needs(const struct fsmap_maps *maps, CkptNeeds *needs)
+{
+	int r;
+
+	if (!maps || !maps->n)
+		return 0;
+	r = map_paths(maps, needs);
+	if (r == 0)
+		r = map_dirs(maps, needs);
+	return r == 0 && maps->bind ? need_binds(maps, needs) : r;
 }

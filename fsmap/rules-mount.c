@@ -78,7 +78,8 @@ void fsmap_other_rule(const struct rule *r, const struct rule_input *in, struct 
 		enum fsmap_shared s;
 		struct finding *f;
 
-		if (!fsmap_is_shared(m->fstype) || !m->source)
+		/* Whoever maps a mount says what is to be used instead. */
+		if (!fsmap_is_shared(m->fstype) || !m->source || m->moved)
 			continue;
 		asked = true;
 		p = find_elsewhere(in, m, &s);

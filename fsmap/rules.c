@@ -242,6 +242,7 @@ static void evaluate(const struct rule *r, const struct rule_input *in, enum fsm
 	}
 
 RULE(mount, FSMAP_MOUNT, report_mount)
+RULE(hidden, FSMAP_HIDDEN, fsmap_report_hidden)
 RULE(dir, FSMAP_DIR, report_dir)
 RULE(cwd, FSMAP_CWD, report_cwd)
 RULE(missing, FSMAP_FILE, report_missing)
@@ -255,6 +256,8 @@ RULE(unseen, FSMAP_UNSEEN, report_unseen)
 const struct rule fsmap_rules[] = {
 	{ "fs.mount.missing", "a mount is missing", mount_rule },
 	{ "fs.mount.other", "another filesystem is mounted", fsmap_other_rule },
+	{ "fs.mount.hides", "what is mounted hides a path", hidden_rule },
+	{ "fs.bind", "a path can't be bound", fsmap_bind_rule },
 	{ "fs.cvmfs.revision", "a CVMFS repository has another revision", fsmap_revision_rule },
 	{ "fs.dir.missing", "a directory is missing", dir_rule },
 	{ "fs.cwd", "the working directory is missing", cwd_rule },

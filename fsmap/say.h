@@ -43,6 +43,12 @@ void fsmap_report_doubt(const struct rule *r, const struct rule_input *in,
 			const struct fsmap_items *items, size_t from, size_t to,
 			struct findings *out);
 
+/* rules-bind.c */
+void fsmap_report_hidden(const struct rule *r, const struct rule_input *in,
+			 const struct fsmap_items *items, size_t from, size_t to,
+			 struct findings *out);
+void fsmap_bind_rule(const struct rule *r, const struct rule_input *in, struct findings *out);
+
 /* rules-mount.c */
 void fsmap_other_rule(const struct rule *r, const struct rule_input *in, struct findings *out);
 void fsmap_revision_rule(const struct rule *r, const struct rule_input *in, struct findings *out);

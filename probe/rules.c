@@ -18,6 +18,7 @@ enum {
 	CAP_SETGID_BIT = 6, /* uapi/linux/capability.h */
 	CAP_SETUID_BIT = 7,
 	CAP_SYS_RAWIO_BIT = 17,
+	CAP_SYS_ADMIN_BIT = 21,
 	CAP_SYS_RESOURCE_BIT = 24,
 	LIST_MAX = 4,
 	OWN_FDS = 128, /* FD_OWN of engine/res/load.c */
@@ -80,11 +81,16 @@ struct ways {
 	const char *why_not_in_place, *why_no_userns;
 };
 
-static void ways_of(const CkptFacts *t, struct ways *ret)
+static void ways_of(const struct rule_input *in, struct ways *ret)
 {
+	const CkptFacts *t = in->target;
 	const char *ignored;
 
 	ret->in_place = probe_has(t, "set_tid", &ret->why_not_in_place);
+	if (in->needs->n_binds && !has_cap(in, CAP_SYS_ADMIN_BIT)) {
+		ret->in_place = CKPT_TRISTATE__CKPT_NO;
+		ret->why_not_in_place = "binding paths needs a mount namespace";
+	}
 	if (!*ret->why_not_in_place)
 		ret->why_not_in_place = "not known";
 	ret->pidns = place(t, "pidns", "pidns.set_tid", &ignored);
@@ -167,7 +173,7 @@ static void restore_rule(const struct rule *r, const struct rule_input *in, stru
 	CkptTristate v;
 	struct ways w;
 
-	ways_of(in->target, &w);
+	ways_of(in, &w);
 	v = any_of(w.in_place, any_of(w.pidns, w.userns));
 	if (v == CKPT_TRISTATE__CKPT_YES) {
 		f = findings_add(out, r, FINDING_OK, NULL);
@@ -204,7 +210,7 @@ static void uid_rule(const struct rule *r, const struct rule_input *in, struct f
 	struct users u;
 	struct ways w;
 
-	ways_of(in->target, &w);
+	ways_of(in, &w);
 	users_of(in, &u);
 	if (u.own || may_be_anybody(in)) {
 		findings_add(out, r, in->needs->n_tasks ? FINDING_OK : FINDING_NA, NULL);
@@ -250,7 +256,7 @@ static void place_rule(const struct rule *r, const struct rule_input *in, struct
 	struct ways w;
 	bool here, any = false;
 
-	ways_of(in->target, &w);
+	ways_of(in, &w);
 	users_of(in, &u);
 	here = w.in_place == CKPT_TRISTATE__CKPT_YES && (u.own || may_be_anybody(in));
 	if (!here && w.userns != CKPT_TRISTATE__CKPT_YES) {
@@ -328,7 +334,7 @@ static void taken_rule(const struct rule *r, const struct rule_input *in, struct
 	struct ways w;
 	bool free_elsewhere;
 
-	ways_of(in->target, &w);
+	ways_of(in, &w);
 	free_elsewhere = beside(in, &w) == CKPT_TRISTATE__CKPT_YES;
 	if (!in->needs->n_tasks) {
 		findings_add(out, r, FINDING_NA, NULL);
@@ -395,7 +401,7 @@ static void pid_max_rule(const struct rule *r, const struct rule_input *in, stru
 	}
 	/* Since v6.14 a new pid namespace starts with the largest limit there is (kernel/
 	 * pid_namespace.c:create_pid_namespace(), 7863dcc72d0f). */
-	ways_of(in->target, &w);
+	ways_of(in, &w);
 	if (beside(in, &w) == CKPT_TRISTATE__CKPT_YES && is_release(in->target, "6.14"))
 		limit = 1u << 22;
 	if (highest < limit) {

@@ -113,12 +113,94 @@ inside() { # COMMAND...
 	dump "$DIR/u/pool/job"
 	run as "$DIR/ckpt" restore --image "$DIR/u/img" --map "$OLD:$DIR/u/new" --map-mode bind
 	echo "$output"
-	[ "$status" -eq 69 ]
+	[ "$status" -eq 20 ]
+	[[ "$output" == *"mkdir -p"* ]]
+	run as "$DIR/ckpt" restore --image "$DIR/u/img" --map "$OLD:$DIR/u/new" --map-mode bind --override fs.bind
+	echo "$output"
+	[ "$status" -eq 69 ] # it is as the check said
 	[[ "$output" == *"mkdir -p"* ]]
 	[ ! -e "$OLD" ]
 	as mkdir -p "$OLD"
 	grows
 	[ -z "$(ls "$OLD")" ]
+}
+
+# The check says beforehand what the restore would.
+check_bind() { # STATUS OPTION...
+	run as "$DIR/ckpt" check --image "$DIR/u/img" --map "$OLD:$DIR/u/new" --map-mode bind "${@:2}"
+	echo "$output"
+	[ "$status" -eq "$1" ]
+}
+remedy() {
+	as sh -c "$(sed -n 's/^ *remedy *//p' <<<"$output")"
+}
+
+@test "the check tells what has to be made, and it is enough" {
+	as mkdir "$DIR/u/pool"
+	dump "$DIR/u/pool/a/job"
+	as rmdir "$DIR/u/pool/a"
+	check_bind 20
+	[[ "$output" == *"[fs.bind]: $OLD"*"mkdir -p $OLD"* ]]
+	run as "$DIR/ckpt" check --image "$DIR/u/img" --map "$OLD:$DIR/u/new"
+	[ "$status" -eq 0 ] # what is rewritten needs no OLD
+	check_bind 20
+	remedy
+	check_bind 0
+	grows
+}
+
+@test "the check tells of a cover, of NEW that is missing, and of NEW of another kind" {
+	mkdir -p "$DIR/pool"
+	dump "$DIR/pool/job"
+	if [ "$(id -u)" -ne 0 ]; then chmod 555 "$DIR/pool"; fi
+	check_bind 0 --all
+	[[ "$output" == *"NOTE"*"[fs.bind]: $OLD"*"the job sees $DIR/pool as it is now, read-only"* ]]
+	check_bind 20 --map "/no/where:$DIR/u/none"
+	[[ "$output" == *"[fs.bind]: /no/where"*"no $DIR/u/none"* ]]
+	check_bind 20 --map "/etc/hostname:$DIR/u"
+	[[ "$output" == *"[fs.bind]: /etc/hostname"*"map /etc/hostname to a file"* ]]
+	grows
+}
+
+@test "the check looks for OLD below another one where that leads to" {
+	as mkdir "$DIR/u/job.d"
+	dump "$DIR/u/job"
+	check_bind 20 --map "$OLD/sub:$DIR/u/job.d"
+	[[ "$output" == *"$DIR/u/new/sub is missing"*"mkdir -p $DIR/u/new/sub"* ]]
+	as mkdir "$OLD"
+	remedy
+	check_bind 0 --map "$OLD/sub:$DIR/u/job.d"
+	grows --map "$OLD/sub:$DIR/u/job.d"
+}
+
+# The job sleeps, and has $DIR/u/in/f open; $DIR/u/in is then a link to what is bound.
+@test "the check follows links into what is bound" {
+	as mkdir "$DIR/u/in" "$DIR/u/data" "$DIR/u/other"
+	as sh -c 'echo data >"$DIR/u/in/f"'
+	# shellcheck disable=SC2016
+	"${AS[@]}" /usr/bin/python3 -c 'import os, sys; os.closerange(3, 1024); os.chdir("/"); fd = os.open(sys.argv[1], os.O_RDONLY); os.set_inheritable(fd, True); os.execvp("sleep", ["sleep", "1000"])' "$DIR/u/in/f" </dev/null >/dev/null 2>&1 &
+	local pid=$!
+	sleep 0.5
+	as "$DIR/ckpt" dump -t "$pid" --image "$DIR/u/img"
+	as mv "$DIR/u/in/f" "$DIR/u/data/f"
+	as rmdir "$DIR/u/in"
+	as ln -s data "$DIR/u/in"
+	local maps=(--map "$DIR/u/data:$DIR/u/other" --map-mode bind)
+	run as "$DIR/ckpt" check --image "$DIR/u/img" "${maps[@]}"
+	echo "$output"
+	[ "$status" -eq 20 ]
+	[[ "$output" == *"[fs.mount.hides]: $DIR/u/in/f"*"$DIR/u/other/f"* ]]
+	# It is as the finding says: rewritten, the restore runs; and so it does once the file is there.
+	run as timeout --preserve-status -s TERM 1.5 "$DIR/ckpt" restore --image "$DIR/u/img" "${maps[@]}" --override fs.mount.hides
+	echo "$output"
+	[ "$status" -ne 143 ]
+	run as timeout --preserve-status -s TERM 1.5 "$DIR/ckpt" restore --image "$DIR/u/img" --map "$DIR/u/data:$DIR/u/other"
+	echo "$output"
+	[ "$status" -eq 143 ]
+	as cp -p "$DIR/u/data/f" "$DIR/u/other/f"
+	run as timeout --preserve-status -s TERM 1.5 "$DIR/ckpt" restore --image "$DIR/u/img" "${maps[@]}"
+	echo "$output"
+	[ "$status" -eq 143 ]
 }
 
 @test "two paths change places" {

@@ -891,6 +891,36 @@ export REPO=${CKPT%/*}/tests/tools/repo
 	umount "$DIR/shared"
 }
 
+@test "fs.bind: make what is named" {
+	local maps=(--map "$JOB:$DIR/u/moved" --map-mode bind)
+	mv "$JOB" "$DIR/u/moved"
+	check "${maps[@]}"
+	[ "$status" -eq 20 ]
+	fires REFUSED fs.bind
+	as sh -c "$REMEDY"
+	check "${maps[@]}"
+	[ "$status" -eq 0 ]
+	runs "${maps[@]}"
+	rm -rf "$DIR/u/moved"
+}
+
+@test "fs.mount.hides: rewrite, or bring the file" {
+	as mkdir "$DIR/u/store" "$DIR/u/other"
+	as mv "$JOB/in" "$DIR/u/store/in"
+	as ln -s "$DIR/u/store/in" "$JOB/in"
+	local maps=(--map "$DIR/u/store:$DIR/u/other")
+	check "${maps[@]}" --map-mode bind
+	[ "$status" -eq 20 ]
+	fires REFUSED fs.mount.hides
+	[[ "$REMEDY" =~ "--map-mode rewrite, or bring it to $DIR/u/other/in/" ]]
+	runs "${maps[@]}" --map-mode rewrite
+	as cp -a "$DIR/u/store/in" "$DIR/u/other/in"
+	check "${maps[@]}" --map-mode bind
+	[ "$status" -eq 0 ]
+	runs "${maps[@]}" --map-mode bind
+	rm -rf "$DIR/u/store" "$DIR/u/other"
+}
+
 @test "fs.space: free what is said" {
 	unshare -Urm true || skip "no user namespaces"
 	# shellcheck disable=SC2016

@@ -9,6 +9,7 @@
 #include "base/auto.h"
 #include "base/err.h"
 #include "base/fd.h"
+#include "base/pb.h"
 #include "fsmap/fsmap.h"
 
 static void add(struct fsmap_maps *maps, const char *text)
@@ -174,6 +175,78 @@ START_TEST(needs)
 }
 END_TEST
 
+static CkptNeedMount *mount_new(const char *point, const char *root)
+{
+	CkptNeedMount *m = calloc(1, sizeof(*m));
+
+	ck_assert_ptr_nonnull(m);
+	ckpt_need_mount__init(m);
+	m->point = strdup(point);
+	m->fstype = strdup("nfs4");
+	m->source = strdup("fs1:/export");
+	m->root = strdup(root);
+	return m;
+}
+
+static const CkptNeedMount *mount_at(const CkptNeeds *n, const char *point)
+{
+	for (size_t i = 0; i < n->n_mounts; i++)
+		if (!strcmp(n->mounts[i]->point, point))
+			return n->mounts[i];
+	return NULL;
+}
+
+/* Mounts go with the paths on them; of one that a path leaves, the part that it was on. */
+START_TEST(mounts)
+{
+	static const struct {
+		const char *path, *mount, *now;
+	} rows[] = {
+		{ "/data/in/f", "/data", "/mnt/7" },
+		{ "/data/in/g", "/data", "/mnt/7" },
+		{ "/data/in/sub/g", "/data/in/sub", "/mnt/7/sub" },
+		{ "/data/out", "/data", "/data" },
+		{ "/net/f", "/net", "/n" },
+		{ "/x/f", "/x", "/x" },
+	};
+	CK_AUTO(fsmap_maps) struct fsmap_maps maps = { .bind = true };
+	CkptNeeds *n = calloc(1, sizeof(*n));
+	const CkptNeedMount *m;
+
+	ckpt_needs__init(n);
+	for (size_t i = 0; i < CK_ARRAY_SIZE(rows); i++)
+		ck_assert_int_eq(ck_pb_append(&n->paths, &n->n_paths,
+					      need(rows[i].path, rows[i].mount)),
+				 0);
+	ck_pb_append(&n->mounts, &n->n_mounts, mount_new("/data", "/"));
+	ck_pb_append(&n->mounts, &n->n_mounts, mount_new("/data/in/sub", "/"));
+	ck_pb_append(&n->mounts, &n->n_mounts, mount_new("/net", "/part"));
+	add(&maps, "/data/in:/mnt/7");
+	add(&maps, "/net:/n");
+	ck_assert_int_eq(fsmap_map_needs(&maps, n), 0);
+	for (size_t i = 0; i < CK_ARRAY_SIZE(rows); i++)
+		if (rows[i].mount[1] != 'x')
+			ck_assert_str_eq(n->paths[i]->mount_point, rows[i].now);
+	ck_assert_str_eq(n->paths[0]->recorded, "/data/in/f");
+	ck_assert_ptr_null(n->paths[3]->recorded);
+	ck_assert_ptr_null(n->paths[0]->fstype); /* /mnt/7 may be of any type */
+	ck_assert_str_eq(n->paths[2]->fstype, "nfs4");
+	ck_assert_uint_eq(n->n_mounts, 4);
+	m = mount_at(n, "/mnt/7");
+	ck_assert(m && m->moved);
+	ck_assert_str_eq(m->root, "/in");
+	m = mount_at(n, "/mnt/7/sub");
+	ck_assert(m && !m->moved);
+	m = mount_at(n, "/n");
+	ck_assert(m && m->moved);
+	ck_assert_str_eq(m->root, "/part");
+	ck_assert_ptr_nonnull(mount_at(n, "/data"));
+	ck_assert_uint_eq(n->n_binds, 2);
+	ck_assert_str_eq(n->binds[0]->from, "/net"); /* the shorter first */
+	ckpt_needs__free_unpacked(n, NULL);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("fsmap-map");
@@ -187,6 +260,7 @@ int main(void)
 	tcase_add_test(t, refused);
 	tcase_add_test(t, read_from_files);
 	tcase_add_test(t, needs);
+	tcase_add_test(t, mounts);
 	suite_add_tcase(s, t);
 	sr = srunner_create(s);
 	srunner_run_all(sr, CK_ENV);
