@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -107,11 +108,34 @@ static int find_target(const struct engine_dump *d, const struct res_file *f,
 	return ck_err_hint(err, r, "it may be open outside of the job, or on its way in a socket");
 }
 
+/* COMPAT(v6.9): before, nobody can have set it. */
+#define EPOLL_GET_PARAMS _IOR(0x8A, 0x02, struct epoll_busy)
+struct epoll_busy { /* Linux uapi/linux/eventpoll.h:struct epoll_params */
+	uint32_t usecs;
+	uint16_t budget;
+	uint8_t prefer, pad;
+};
+
+static int check_busy(struct engine_dump *d, const struct res_file *f, struct ck_err *err)
+{
+	CK_AUTO(fd) int fd = res_file_borrow(d, f);
+	struct epoll_busy busy = { 0 };
+
+	if (fd < 0 || ioctl(fd, EPOLL_GET_PARAMS, &busy) < 0 ||
+	    (!busy.usecs && !busy.budget && !busy.prefer))
+		return 0;
+	return ck_fail(err, CK_ERR_REFUSED, -EOPNOTSUPP,
+		       "cannot dump an epoll instance that polls busily (EPIOCSPARAMS)");
+}
+
 static int epoll_look(struct engine_dump *d, struct res_file *f, struct ck_err *err)
 {
 	CK_AUTO(proc_epoll) struct proc_epoll p = { 0 };
 	int r = read_items(f, &p, err);
 	uint32_t id;
+
+	if (r == 0)
+		r = check_busy(d, f, err);
 
 	for (size_t i = 0; i < p.n && r == 0; i++)
 		r = find_target(d, f, &p, i, &id, err);

@@ -457,6 +457,19 @@ static int refuse_credentials(const struct res_sock *s, struct ck_err *err)
 	return ck_err_hint(err, r, "try again when the job has read them");
 }
 
+/* Urgent data (MSG_OOB) stands beside the stream, or marks a place in it. */
+static int refuse_urgent(int fd, struct ck_err *err)
+{
+	struct pollfd p = { .fd = fd, .events = POLLPRI };
+	int r;
+
+	if (poll(&p, 1, 0) <= 0 || !(p.revents & POLLPRI) || (p.revents & POLLERR))
+		return 0;
+	r = ck_fail(err, CK_ERR_BUSY, -EAGAIN,
+		    "cannot dump a socket in which urgent data (MSG_OOB) waits");
+	return ck_err_hint(err, r, "try again when the job has read it");
+}
+
 int res_sock_peek(struct engine_dump *d, struct res_sock *s, struct ck_err *err)
 {
 	CK_AUTO(fd) int fd = -EBADF;
@@ -469,7 +482,9 @@ int res_sock_peek(struct engine_dump *d, struct res_sock *s, struct ck_err *err)
 	if (fd < 0)
 		return ck_fail(err, CK_ERR_SYS, fd, "cannot borrow a socket");
 	if (s->type == SOCK_STREAM) {
-		r = peek_stream(d, s, fd, err);
+		r = refuse_urgent(fd, err);
+		if (r == 0)
+			r = peek_stream(d, s, fd, err);
 		return r < 0 ? r : refuse_credentials(s, err);
 	}
 	/* Reading would take it away. */

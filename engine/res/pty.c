@@ -106,14 +106,41 @@ static int borrow_master(struct engine_dump *d, const struct res_file *slave)
 	return -ENOENT;
 }
 
+/*
+ * Nobody tells whether ^S or tcflow() has stopped a terminal, and the two are not the same. But one
+ * that takes nothing (Linux drivers/tty/pty.c:pty_write_room()), although its reader has little to
+ * read, is stopped. poll() of the master lets what is on its way arrive.
+ */
+static int check_stopped(struct engine_dump *d, const struct res_file *f, int master,
+			 struct ck_err *err)
+{
+	CK_AUTO(fd) int fd = res_file_borrow(d, f);
+	struct pollfd reader = { .fd = master, .events = POLLIN };
+	struct pollfd writer = { .fd = fd, .events = POLLOUT };
+	int unread = 0, r;
+
+	if (fd < 0 || poll(&writer, 1, 0) < 0 || (writer.revents & (POLLOUT | POLLHUP)))
+		return 0;
+	if (poll(&reader, 1, 0) < 0 || ioctl(master, FIONREAD, &unread) < 0 ||
+	    unread > N_TTY_BUF / 2)
+		return 0;
+	r = ck_fail(err, CK_ERR_BUSY, -EBUSY, "the output of terminal /dev/pts/%d is stopped",
+		    f->pty);
+	return ck_err_hint(err, r, "let it go on, with Ctrl-Q or tcflow()");
+}
+
 int res_pty_slave_look(struct engine_dump *d, struct res_file *f, struct ck_err *err)
 {
 	CK_AUTO(fd) int master = borrow_master(d, f);
 	CK_AUTO(fd) int fd = -EBADF;
+	int r;
 
 	if (master < 0)
 		return 0;
 	f->pty = (int)minor(f->st.st_rdev);
+	r = check_stopped(d, f, master, err);
+	if (r < 0)
+		return r;
 	if (!(d->opts->flags & ENGINE_LEAVE_RUNNING))
 		return 1;
 	fd = res_file_peek(d, f, O_RDONLY | O_NOCTTY);
@@ -154,6 +181,14 @@ static int read_master(int fd, TtyInfoEntry *e)
 	return 0;
 }
 
+static bool is_exclusive(struct engine_dump *d, const struct res_file *f)
+{
+	CK_AUTO(fd) int fd = res_file_borrow(d, f);
+	int exclusive = 0;
+
+	return fd >= 0 && ioctl(fd, TIOCGEXCL, &exclusive) == 0 && exclusive;
+}
+
 int res_pty_dump(struct engine_dump *d, const struct res_file *f, uint32_t *ret_id,
 		 struct ck_err *err)
 {
@@ -172,10 +207,11 @@ int res_pty_dump(struct engine_dump *d, const struct res_file *f, uint32_t *ret_
 	e.id = *ret_id = pty.index << 1 | master;
 	e.rdev = (uint32_t)f->st.st_rdev;
 	find_session(d, pty.index, &e);
+	e.exclusive = is_exclusive(d, f);
 	r = master ? read_master(fd, &e) : 0;
 	if (r < 0)
 		return ck_fail(err, CK_ERR_SYS, r, "cannot look at the master of a terminal");
-	/* What is asked of the master is answered for the slave, Linux drivers/tty/tty_ioctl.c. */
+	/* Modes that are asked of the master are the slave's, Linux drivers/tty/tty_ioctl.c. */
 	return res_tty_put_info(d, f, fd, &e, err);
 }
 
@@ -236,6 +272,19 @@ static int put_text(struct image_file *out, uint32_t id, struct text *t, struct 
 	return image_append(out, &e.base, err);
 }
 
+/* A slave that only one may open would not let us in. */
+static void end_exclusive(struct engine_dump *d, int pty)
+{
+	for (size_t i = 0; i < d->res->n_files; i++) {
+		const struct res_file *f = d->res->files[i];
+		CK_AUTO(fd)
+		int fd = f->type == &res_type_tty && f->pty == pty ? res_file_borrow(d, f) : -EBADF;
+
+		if (fd >= 0)
+			(void)ioctl(fd, TIOCNXCL);
+	}
+}
+
 static int drain(struct engine_dump *d, const struct res_file *f, struct image_file *out,
 		 struct ck_err *err)
 {
@@ -247,6 +296,7 @@ static int drain(struct engine_dump *d, const struct res_file *f, struct image_f
 	if (fd < 0 || !t)
 		return ck_fail(err, CK_ERR_SYS, fd < 0 ? fd : -ENOMEM, "cannot read a terminal");
 	t->n = t->n_ends = 0;
+	end_exclusive(d, f->pty);
 	(void)ioctl(fd, TIOCPKT, &off);
 	if (fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK) < 0)
 		return ck_fail_errno(err, "cannot read a terminal");
@@ -507,12 +557,30 @@ static int set_up(struct engine_restore *r, const struct res_rpty *p, struct ck_
 	return 0;
 }
 
+/* When everything is open: from then on only a privileged process may open it once more. */
+static int set_exclusive(struct engine_restore *r, struct ck_err *err)
+{
+	for (size_t i = 0; i < r->res->n_files; i++) {
+		const struct res_rfile *f = &r->res->file[i];
+		const TtyInfoEntry *e = f->slot >= 0 && f->inherit < 0 && f->fe->tty
+						? res_tty_info(r, f->fe->tty->tty_info_id)
+						: NULL;
+
+		if (e && e->exclusive && f->fd >= 0 && ioctl(f->fd, TIOCEXCL) < 0)
+			return ck_fail_errno(err, "cannot make terminal %u exclusive",
+					     e->pty->index);
+	}
+	return 0;
+}
+
 int res_ptys_finish(struct engine_restore *r, struct ck_err *err)
 {
 	int ret = 0;
 
 	for (size_t i = 0; i < r->res->n_ptys && ret == 0; i++)
 		ret = set_up(r, &r->res->ptys[i], err);
+	if (ret == 0)
+		ret = set_exclusive(r, err);
 	res_rptys_done(r);
 	return ret;
 }

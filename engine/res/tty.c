@@ -122,7 +122,7 @@ static int put_modes(struct engine_dump *d, int fd, TtyInfoEntry *e, struct ck_e
 	struct kernel_termios t = { .iflag = 0 }, l = { .iflag = 0 };
 	uint32_t cc[19], lcc[19];
 	struct winsize w;
-	int exclusive = 0, r;
+	int r;
 
 	/* One that was hung up can't be opened: the image says no more of it. */
 	if (fd >= 0 && ioctl(fd, TCGETS, &t) == 0 && ioctl(fd, TIOCGLCKTRMIOS, &l) == 0 &&
@@ -136,8 +136,6 @@ static int put_modes(struct engine_dump *d, int fd, TtyInfoEntry *e, struct ck_e
 		e->termios = &termios;
 		e->termios_locked = &locked;
 		e->winsize = &winsize;
-		if (ioctl(fd, TIOCGEXCL, &exclusive) == 0)
-			e->exclusive = exclusive != 0;
 	}
 	r = res_put(d, RES_OUT_TTY_INFO, &e->base, err);
 	e->termios = e->termios_locked = NULL;

@@ -483,6 +483,30 @@ START_TEST(corked)
 }
 END_TEST
 
+/* Beside the stream, and at its place in it. */
+static void urgent_make(int task)
+{
+	int port;
+
+	(void)task;
+	bind_at(10, AF_INET, SOCK_STREAM, &port);
+	JOB_CHECK(listen(10, 1) == 0);
+	reach(11, AF_INET, SOCK_STREAM, port);
+	job_move(accept(10, NULL, NULL), 12);
+	set(12, SOL_SOCKET, SO_OOBINLINE, (int)shared->value[0]);
+	says(11, "before");
+	JOB_CHECK(send(11, "!", 1, MSG_OOB) == 1);
+	JOB_CHECK(poll(&(struct pollfd){ .fd = 12, .events = POLLPRI }, 1, 10000) == 1);
+}
+
+START_TEST(urgent)
+{
+	shared->value[0] = _i;
+	job_refused(&(struct job){ .n_tasks = 1, .make = urgent_make }, "urgent data");
+	ck_assert_int_eq(job_err.kind, CK_ERR_BUSY);
+}
+END_TEST
+
 static void unsent_make(int task)
 {
 	int port;
@@ -512,6 +536,7 @@ static Suite *inet_suite(void)
 	tcase_add_checked_fixture(c, job_setup, job_teardown);
 	for (size_t i = 0; i < CK_ARRAY_SIZE(tests); i++)
 		tcase_add_test(c, tests[i]);
+	tcase_add_loop_test(c, urgent, 0, 2);
 	suite_add_tcase(s, c);
 	return s;
 }

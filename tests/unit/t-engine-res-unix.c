@@ -717,6 +717,21 @@ START_TEST(glued_rights)
 }
 END_TEST
 
+static void urgent_make(int task)
+{
+	(void)task;
+	pair_at(10, 11, SOCK_STREAM);
+	says(10, "before");
+	JOB_CHECK(send(10, "!", 1, MSG_OOB) == 1);
+}
+
+START_TEST(urgent)
+{
+	job_refused(&(struct job){ .n_tasks = 1, .make = urgent_make }, "urgent data");
+	ck_assert_int_eq(job_err.kind, CK_ERR_BUSY);
+}
+END_TEST
+
 /* Sent again, they would be ckpt's. */
 static void credentials_make(int task)
 {
@@ -739,7 +754,7 @@ static Suite *unix_suite(void)
 		pairs,           leaves_queues,  names,          dgrams,
 		rights,          options,        peer_outside,   sent_to_unaccepted,
 		glued_rights,    passed,         rights_unclear, peer_closed,
-		stdio_inherited, stdio_too_poor, stdio_unread
+		stdio_inherited, stdio_too_poor, stdio_unread,   urgent
 	};
 	Suite *s = suite_create("engine/res-unix");
 	TCase *c = tcase_create("all");

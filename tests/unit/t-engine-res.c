@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Descriptors, directories and locks of a small job, dumped and restored without its memory. */
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
@@ -438,6 +439,7 @@ static void pty_make(int task)
 	JOB_CHECK(tcsetattr(4, TCSANOW, &t) == 0);
 	JOB_CHECK(ioctl(4, TIOCSWINSZ, &w) == 0);
 	JOB_CHECK(ioctl(3, TIOCPKT, &(int){ 1 }) == 0);
+	JOB_CHECK(ioctl(4, TIOCEXCL) == 0);
 	JOB_CHECK(fcntl(3, F_SETFL, O_NONBLOCK) == 0);
 }
 
@@ -461,6 +463,8 @@ static void pty_verify(int task)
 	JOB_CHECK(!(t.c_lflag & (ICANON | ECHO)) && t.c_cc[VMIN] == 3);
 	JOB_CHECK(ioctl(4, TIOCGWINSZ, &w) == 0 && w.ws_row == 7 && w.ws_col == 9);
 	JOB_CHECK(ioctl(3, TIOCGPKT, &on) == 0 && on == 1);
+	JOB_CHECK(ioctl(4, TIOCGEXCL, &on) == 0 && on == 1);
+	JOB_CHECK(ioctl(3, TIOCGEXCL, &on) == 0 && on == 0);
 	JOB_CHECK(fcntl(3, F_GETFL) & O_NONBLOCK);
 	job_step_wait(1);
 	usleep(20000);
@@ -472,6 +476,52 @@ static void pty_verify(int task)
 START_TEST(ptys)
 {
 	job_cycle(&(struct job){ .n_tasks = 2, .make = pty_make, .verify = pty_verify });
+}
+END_TEST
+
+static void stopped_make(int task)
+{
+	(void)task;
+	job_move(open("/dev/ptmx", O_RDWR | O_NOCTTY), 3);
+	JOB_CHECK(ioctl(3, TIOCSPTLCK, &(int){ 0 }) == 0);
+	job_move(ioctl(3, TIOCGPTPEER, O_RDWR | O_NOCTTY), 4);
+	JOB_CHECK(shared->value[0] ? write(3, "\023", 1) == 1 : tcflow(4, TCOOFF) == 0);
+	/* what the master writes is seen to a moment later */
+	while (poll(&(struct pollfd){ .fd = 4, .events = POLLOUT }, 1, 0) == 1)
+		usleep(1000);
+}
+
+START_TEST(pty_stopped)
+{
+	shared->value[0] = _i;
+	job_refused(&(struct job){ .n_tasks = 1, .make = stopped_make }, "is stopped");
+	ck_assert_int_eq(job_err.kind, CK_ERR_BUSY);
+}
+END_TEST
+
+static void busy_make(int task)
+{
+	const struct {
+		uint32_t usecs;
+		uint16_t budget;
+		uint8_t prefer, pad;
+	} busy = { .usecs = 50, .budget = 8 };
+
+	(void)task;
+	job_move(epoll_create1(0), 3);
+	shared->value[0] = ioctl(3, _IOW(0x8A, 0x01, busy), &busy);
+}
+
+START_TEST(epoll_busy)
+{
+	struct job j = { .n_tasks = 1, .make = busy_make };
+	struct job_dump jd;
+	int r = job_dump(&j, &jd);
+
+	/* COMPAT(v6.9) */
+	ck_assert_int_eq(r, shared->value[0] < 0 ? 0 : -EOPNOTSUPP);
+	job_kill(&j);
+	job_dump_done(&jd);
 }
 END_TEST
 
@@ -617,11 +667,14 @@ END_TEST
 
 static Suite *res_suite(void)
 {
-	const TTest *const tests[] = {
-		files,        sharing,      locks,          lock_taken,         place,
-		changed_root, eventfds,     epolls,         timerfds,           signalfds,
-		ptys,         signal_owner, kcmp_forbidden, shared_without_kcmp
-	};
+	const TTest *const tests[] = { files,          sharing,
+				       locks,          lock_taken,
+				       place,          changed_root,
+				       eventfds,       epolls,
+				       timerfds,       signalfds,
+				       ptys,           signal_owner,
+				       kcmp_forbidden, shared_without_kcmp,
+				       epoll_busy };
 	Suite *s = suite_create("engine/res");
 	TCase *c = tcase_create("all");
 
@@ -630,6 +683,7 @@ static Suite *res_suite(void)
 	for (size_t i = 0; i < CK_ARRAY_SIZE(tests); i++)
 		tcase_add_test(c, tests[i]);
 	tcase_add_loop_test(c, pty_unread, 0, 2);
+	tcase_add_loop_test(c, pty_stopped, 0, 2);
 	suite_add_tcase(s, c);
 	return s;
 }
