@@ -139,6 +139,7 @@ $(B)/tests/tools/%: tests/tools/%.c
 	$(Q)mkdir -p $(@D) && $(CC) $(TEST_CFLAGS) -o $@ $< $(TEST_LIBS)
 $(B)/tests/tools/deny: TEST_LIBS = -lseccomp
 $(B)/tests/tools/repo: TEST_LIBS = -lfuse3
+$(B)/tests/tools/lazy: TEST_LIBS = -Wl,-z,lazy
 
 # Debian packages: what building, testing and the demo need; make lint, which is part of make check, needs more.
 DEPS := build-essential pkg-config libprotobuf-c-dev protobuf-c-compiler libjson-c-dev libcap-dev libkmod-dev \

@@ -33,7 +33,7 @@ static int judge(const struct cmd_args *a, const struct fsmap_maps *maps, const 
 	r = policy_image_open(dir, &img, err);
 	if (r == 0)
 		r = host ? policy_check_profile(img, maps, host, p, ret, err)
-			 : policy_check_live(img, maps, p, ret, err);
+			 : policy_check_live(img, maps, p, ret, NULL, err);
 	if (r < 0 && policy_check_broken(dir, err, p, ret) == 0)
 		r = 0;
 	return r;

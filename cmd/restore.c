@@ -20,6 +20,13 @@
 #include "image/stats.pb-c.h"
 #include "policies/policies.h"
 
+static void free_isa(CkptIsa *isa)
+{
+	ckpt_isa__free_unpacked(isa, NULL);
+}
+
+CK_DEFINE_AUTO(isa, CkptIsa *, free_isa);
+
 struct restoring {
 	struct cmd_watch watch;
 	const char *stats; /* where to, or NULL */
@@ -133,6 +140,7 @@ int cmd_restore(const struct cmd_args *a)
 	CK_AUTO(image) struct image *img = NULL;
 	CK_AUTO(policy) struct policy *policy = NULL;
 	CK_AUTO(fsmap_maps) struct fsmap_maps maps = { 0 };
+	CK_AUTO(isa) CkptIsa *isa = NULL;
 	struct restoring r = { .stats = cmd_value(a, "stats") };
 	struct engine_restore_opts o = { .on_note = on_note, .on_running = on_running, .arg = &r };
 	struct ck_err err = CK_ERR_INIT;
@@ -151,10 +159,11 @@ int cmd_restore(const struct cmd_args *a)
 	if (image_open(cmd_value(a, "image"), &img, &err) < 0)
 		return cmd_watch_fail(&r.watch, &err);
 	cmd_watch_stage(&r.watch, "check");
-	status = cmd_verdict_refuses("restore", img, &maps, policy);
+	status = cmd_verdict_refuses("restore", img, &maps, policy, &isa);
 	if (status != CMD_EXIT_OK)
 		return cmd_watch_end(&r.watch, status, NULL);
 	o.image = img;
+	o.isa = isa;
 	o.maps = &maps;
 	if (policy_allows(policy, "rollback-files"))
 		o.files = ENGINE_FILES_ROLLBACK;

@@ -122,13 +122,13 @@ int cmd_verdict_status(const struct verdict *v)
 }
 
 int cmd_verdict_refuses(const char *sub, const struct image *img, const struct fsmap_maps *maps,
-			const struct policy *policy)
+			const struct policy *policy, CkptIsa **ret_isa)
 {
 	CK_AUTO(verdict) struct verdict verdict = { 0 };
 	struct ck_err err = CK_ERR_INIT;
 	int status;
 
-	if (policy_check_live(img, maps, policy, &verdict, &err) < 0)
+	if (policy_check_live(img, maps, policy, &verdict, ret_isa, &err) < 0)
 		return cmd_fail(sub, &err);
 	status = cmd_verdict_status(&verdict);
 	/* What somebody takes upon himself is said before anything happens. */

@@ -3,6 +3,8 @@
 #ifndef CK_CMD_VERDICT_H
 #define CK_CMD_VERDICT_H
 
+#include "image/ckpt-isa.pb-c.h"
+
 struct cmd_args;
 struct fsmap_maps;
 struct image;
@@ -18,9 +20,11 @@ int cmd_verdict_maps(const struct cmd_args *a, struct fsmap_maps *ret);
 int cmd_verdict_status(const struct verdict *v);
 /*
  * Checks an image against this host, now. 0 says nothing: go ahead. Anything else is the exit
- * status of the subcommand, and the verdict (or the error) stands on standard error.
+ * status of the subcommand, and the verdict (or the error) stands on standard error. *ret_isa
+ * becomes what is known of the image's code, or stays NULL; freed with
+ * ckpt_isa__free_unpacked(*ret_isa, NULL).
  */
 int cmd_verdict_refuses(const char *sub, const struct image *img, const struct fsmap_maps *maps,
-			const struct policy *policy);
+			const struct policy *policy, CkptIsa **ret_isa);
 
 #endif

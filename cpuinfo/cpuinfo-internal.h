@@ -31,12 +31,17 @@ uint32_t cpuinfo_lost_mxcsr(const CkptNeedXstate *x, const CkptCpuFacts *cpu);
 /* "Intel(R) Xeon(R) ...", or the architecture. */
 const char *cpuinfo_cpu_name(const CkptCpuFacts *cpu);
 
-/* Bytes that the standard format takes for the components in mask. */
+/* Bytes that the standard format takes for the components in mask, as far as it has a place for
+ * them. */
 uint32_t cpuinfo_area_size(const CkptCpuFacts *cpu, uint64_t mask);
+/* The same for the compacted format: one component behind the other, in the order of their bits. */
+uint32_t cpuinfo_compacted_size(const CkptCpuFacts *cpu, uint64_t mask);
 
 /* cpuinfo/rules-frame.c */
 void cpuinfo_frame_rule(const struct rule *r, const struct rule_input *in, struct findings *out);
 void cpuinfo_sigstack_rule(const struct rule *r, const struct rule_input *in, struct findings *out);
+/* cpuinfo/rules-size.c */
+void cpuinfo_size_rule(const struct rule *r, const struct rule_input *in, struct findings *out);
 /* cpuinfo/rules-isa.c */
 void cpuinfo_isa_rule(const struct rule *r, const struct rule_input *in, struct findings *out);
 

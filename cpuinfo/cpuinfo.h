@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "image/ckpt-isa.pb-c.h"
 #include "image/facts.pb-c.h"
 #include "image/rule.h"
 
@@ -85,6 +86,12 @@ int cpuinfo_parse(const char *text, size_t len, CkptCpuFacts **ret, struct ck_er
  * Linux would enable on such a CPU is inferred. -ENOMEM.
  */
 int cpuinfo_derive(CkptCpuFacts *cpu);
+
+/*
+ * What a variable of the job's ld.so has to say on that CPU, bytes, so that the code that reads it
+ * saves no more registers than it has reserved room for. 0: that code is not in use.
+ */
+uint64_t cpuinfo_save_room(const CkptCpuFacts *cpu, const CkptIsaTask *t, const CkptIsaSave *s);
 
 /* A mapping of a task. */
 struct cpuinfo_map {

@@ -9,20 +9,16 @@
 #include "base/auto.h"
 #include "base/strbuf.h"
 #include "cpuinfo/cpuinfo-internal.h"
-#include "image/ckpt-isa.pb-c.h"
 
 #define BIT(n) (UINT64_C(1) << (n))
 
 enum {
 	BIT_PKRU = 9,
-	LEGACY_SIZE = 576, /* bytes of an xsave area before its first component */
 };
 
 /* AVX, opmask, ZMM_Hi256, Hi16_ZMM: the caller of a function that makes a system call has to expect
  * them changed (System V ABI, 3.2.1). */
 #define CALLER_SAVED (BIT(2) | BIT(5) | BIT(6) | BIT(7))
-/* What ld.so saves around lazy binding: glibc sysdeps/x86/sysdep.h, STATE_SAVE_MASK */
-#define LAZY_MASK UINT64_C(0xee)
 #define PKRU_DEFAULT 0x55555554u
 #define MXCSR_ALL 0xffffu
 #define MXCSR_MM 0x20000u /* AMD64 APM volume 1, 4.2.2: misaligned exception mask */
@@ -234,98 +230,12 @@ static void component_rule(const struct rule *r, const struct rule_input *in, st
 		findings_add(out, r, FINDING_OK, NULL);
 }
 
-/* Bytes that the standard format takes for the components in mask. */
-uint32_t cpuinfo_area_size(const CkptCpuFacts *cpu, uint64_t mask)
-{
-	uint32_t size = LEGACY_SIZE;
-
-	for (size_t i = 0; i < cpu->n_xsave; i++) {
-		const CkptXsaveComponent *c = cpu->xsave[i];
-
-		if (c->bit < 64 && (mask & BIT(c->bit)) && c->size < UINT32_MAX - c->offset &&
-		    c->offset + c->size > size)
-			size = c->offset + c->size;
-	}
-	return size;
-}
-
-static bool same_layout(const CkptCpuFacts *a, const CkptCpuFacts *b)
-{
-	if (a->n_xsave != b->n_xsave || a->xsave_size != b->xsave_size)
-		return false;
-	for (size_t i = 0; i < a->n_xsave; i++) {
-		const CkptXsaveComponent *c = cpuinfo_component(b, a->xsave[i]->bit);
-
-		if (!c || c->offset != a->xsave[i]->offset || c->size != a->xsave[i]->size)
-			return false;
-	}
-	return true;
-}
-
-/*
- * ld.so's lazy binding reserves what the source's area took and, where there is no XSAVEC, saves
- * all components that this CPU has: on a CPU with larger areas it would write over its caller's
- * frames.
- */
-static bool lazy_binding_overflows(const CkptCpuFacts *source, const CkptCpuFacts *target)
-{
-	return cpuinfo_has(source, "xsave") && !cpuinfo_has(source, "xsavec") &&
-	       cpuinfo_area_size(target, LAZY_MASK) > cpuinfo_area_size(source, LAZY_MASK);
-}
-
-/* Was the job's code read, and does no task of it bind lazily in a way that depends on that size?
- */
-static bool never_binds_lazily(const CkptIsa *isa)
-{
-	for (size_t i = 0; isa && i < isa->n_modules; i++)
-		if (isa->modules[i]->unknown)
-			return false;
-	for (size_t i = 0; isa && i < isa->n_tasks; i++) {
-		const CkptIsaTask *t = isa->tasks[i];
-
-		if (t->n_unknown || !t->has_lazy || t->trampoline_unknown ||
-		    (t->lazy && !(t->trampoline && !strcmp(t->trampoline, "fxsave"))))
-			return false;
-	}
-	return isa && isa->n_tasks;
-}
-
-static void size_rule(const struct rule *r, const struct rule_input *in, struct findings *out)
-{
-	const CkptCpuFacts *s = in->source ? in->source->cpu : NULL, *t = in->target->cpu;
-	struct finding *f;
-
-	if (!s || !s->has_xcr0 || !t->has_xcr0 || strcmp(s->arch, t->arch)) {
-		findings_add(out, r, FINDING_NA, NULL);
-		return;
-	}
-	if (same_layout(s, t)) {
-		findings_add(out, r, FINDING_OK, NULL);
-		return;
-	}
-	if (!lazy_binding_overflows(s, t) || never_binds_lazily(in->isa)) {
-		f = findings_add(out, r, FINDING_OK, "xsave layout");
-		finding_need(f, "%u bytes", s->xsave_size);
-		finding_have(f, "%u bytes", t->xsave_size);
-		finding_evidence(f, "areas are rebuilt component by component");
-		return;
-	}
-	f = findings_add(out, r, FINDING_UNKNOWN, "xsave areas of lazy binding");
-	finding_need(f, "%u bytes, as ld.so of the job has reserved them",
-		     cpuinfo_area_size(s, LAZY_MASK));
-	finding_have(f, "this CPU writes %u bytes", cpuinfo_area_size(t, LAZY_MASK));
-	finding_evidence(f, "the source CPU has no XSAVEC; whether the job binds lazily was not "
-			    "analysed");
-	finding_remedy(f, "start the job with LD_BIND_NOW=1, or restore it on a CPU like %s",
-		       cpuinfo_cpu_name(s));
-}
-
 const struct rule cpuinfo_rules[] = {
 	{ "cpu.arch", "another architecture", arch_rule },
 	{ "cpu.xsave.component", "live register state is missing", component_rule },
 	{ "cpu.xsave.frame", "what a signal handler interrupted does not fit", cpuinfo_frame_rule },
 	{ "cpu.sigstack", "an alternate signal stack is too small", cpuinfo_sigstack_rule },
 	{ "cpu.isa", "instructions are missing", cpuinfo_isa_rule },
-	{ "cpu.xsave.size", "register state is laid out differently", size_rule },
+	{ "cpu.xsave.size", "register state is laid out differently", cpuinfo_size_rule },
 	{ NULL, NULL, NULL },
 };

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/auto.h"
 #include "base/pb.h"
@@ -21,6 +22,7 @@ enum {
 	IS_SUPERVISOR = 1,  /* ECX: the kernel's own */
 	IS_ALIGNED = 2,     /* ECX: to 64 bytes in the compacted format */
 	XSAVE_BIT = 26,     /* leaf 1, ECX */
+	ALIGNMENT = 64,     /* bytes, of areas and of what lies in them */
 	MAX_AREA = 1 << 20, /* bytes; more is nonsense */
 };
 
@@ -190,4 +192,49 @@ int cpuinfo_derive_xsave(CkptCpuFacts *cpu)
 	}
 	measure(cpu, complete);
 	return 0;
+}
+
+uint32_t cpuinfo_area_size(const CkptCpuFacts *cpu, uint64_t mask)
+{
+	uint32_t size = BASE;
+
+	for (size_t i = 0; i < cpu->n_xsave; i++) {
+		const CkptXsaveComponent *c = cpu->xsave[i];
+
+		if (c->bit < 64 && (mask & BIT(c->bit)) && c->size < UINT32_MAX - c->offset &&
+		    c->offset + c->size > size)
+			size = c->offset + c->size;
+	}
+	return size;
+}
+
+uint32_t cpuinfo_compacted_size(const CkptCpuFacts *cpu, uint64_t mask)
+{
+	uint32_t size = BASE;
+
+	for (unsigned int bit = FIRST; bit < 63; bit++) {
+		const CkptXsaveComponent *c = mask & BIT(bit) ? cpuinfo_component(cpu, bit) : NULL;
+
+		if (!c || c->size > MAX_AREA || size > MAX_AREA)
+			continue;
+		if (!c->has_aligned || c->aligned)
+			size = (size + ALIGNMENT - 1) & ~(uint32_t)(ALIGNMENT - 1);
+		size += c->size;
+	}
+	return size;
+}
+
+uint64_t cpuinfo_save_room(const CkptCpuFacts *cpu, const CkptIsaTask *t, const CkptIsaSave *s)
+{
+	uint64_t mask = cpu->has_xcr0 ? s->mask & cpu->xcr0 : 0;
+	uint64_t area =
+		s->compacted ? cpuinfo_compacted_size(cpu, mask) : cpuinfo_area_size(cpu, mask);
+	bool compacts = false;
+
+	for (size_t i = 0; i < t->n_usable; i++)
+		compacts = compacts || !strcmp(t->usable[i], "xsavec");
+	/* glibc uses XSAVEC wherever it takes it for usable. */
+	if (!s->size || (t->has_has_usable && t->has_usable && compacts != s->compacted))
+		return 0;
+	return (s->offset + area + ALIGNMENT - 1) & ~(uint64_t)(ALIGNMENT - 1);
 }

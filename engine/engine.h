@@ -11,6 +11,7 @@
 #include <sys/types.h>
 
 #include "base/err.h"
+#include "image/ckpt-isa.pb-c.h"
 
 struct fsmap_maps;
 struct image;
@@ -102,6 +103,7 @@ struct engine_restore_stats {
 
 struct engine_restore_opts {
 	const struct image *image;
+	const CkptIsa *isa;            /* what is known of its code; may be NULL */
 	const struct fsmap_maps *maps; /* NULL: everything is where it was */
 	enum engine_map_mode map_mode;
 	enum engine_files files;

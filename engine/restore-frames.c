@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/ptrace.h>
 
 #include "base/auto.h"
 #include "base/fd.h"
@@ -37,15 +36,6 @@ static void free_facts(CkptFacts *f)
 }
 
 CK_DEFINE_AUTO(facts, CkptFacts *, free_facts);
-
-void engine_frames_done(struct engine_rtask *t)
-{
-	for (size_t i = 0; i < t->n_frames; i++)
-		free(t->frames[i].area);
-	free(t->frames);
-	t->frames = NULL;
-	t->n_frames = 0;
-}
 
 /* ---- layouts ---- */
 
@@ -106,22 +96,6 @@ static const CkptX86Frame *noted(const struct plan *p, uint64_t area)
 	return NULL;
 }
 
-/* Takes area over. */
-static int keep(struct plan *p, const struct cpuinfo_frame *f, uint8_t *area)
-{
-	struct engine_rframe *grown =
-		reallocarray(p->task->frames, p->task->n_frames + 1, sizeof(*grown));
-
-	if (!grown) {
-		free(area);
-		return ck_fail(p->err, CK_ERR_SYS, -ENOMEM, "cannot keep a signal frame");
-	}
-	p->task->frames = grown;
-	grown[p->task->n_frames++] =
-		(struct engine_rframe){ .addr = f->area, .area = area, .len = f->room };
-	return 0;
-}
-
 static int translate(struct plan *p, const struct cpuinfo_frame *f)
 {
 	CK_AUTO(free) uint8_t *area = malloc(f->room);
@@ -140,7 +114,7 @@ static int translate(struct plan *p, const struct cpuinfo_frame *f)
 				 f->size, f->room, p->err);
 	if (r <= 0)
 		return r;
-	return keep(p, f, ck_take_ptr(&area));
+	return engine_patch(p->task, f->area, ck_take_ptr(&area), f->room, p->err);
 }
 
 static int take(const struct cpuinfo_frame *f, void *arg)
@@ -235,30 +209,4 @@ int engine_plan_frames(struct engine_restore *r, const struct arch_xstate_layout
 			ck_err_at(err, rc, ENGINE_RTASK_FMT, ENGINE_RTASK_ARG(p.task));
 	}
 	return rc;
-}
-
-/* ---- in place ---- */
-
-int engine_put_frames(const struct engine_rtask *t, struct ck_err *err)
-{
-	pid_t pid = (pid_t)t->ps->threads[engine_first_alive(t)];
-
-	for (size_t i = 0; i < t->n_frames; i++) {
-		const struct engine_rframe *f = &t->frames[i];
-
-		for (size_t off = 0; off < f->len; off += sizeof(uint64_t)) {
-			size_t n = f->len - off;
-			uint64_t word = 0;
-
-			errno = 0;
-			if (n < sizeof(word)) /* what lies behind it stays */
-				word = (uint64_t)ptrace(PTRACE_PEEKDATA, pid, f->addr + off, 0);
-			memcpy(&word, f->area + off, n < sizeof(word) ? n : sizeof(word));
-			if (errno || ptrace(PTRACE_POKEDATA, pid, f->addr + off, word) < 0)
-				return ck_fail_errno(err,
-						     "cannot rewrite the signal frame at %#llx",
-						     (unsigned long long)f->addr);
-		}
-	}
-	return 0;
 }

@@ -39,7 +39,7 @@ void engine_load_done(struct engine_restore *r)
 		for (size_t k = 0; t->regs && k < t->n_threads; k++)
 			free(t->regs[k].xstate);
 		free(t->regs);
-		engine_frames_done(t);
+		engine_patches_done(t);
 		free(t->core);
 		if (t->ids)
 			task_kobj_ids_entry__free_unpacked(t->ids, NULL);

@@ -309,7 +309,9 @@ static int plan_all_registers(struct engine_restore *r, struct ck_err *err)
 		if (rc < 0)
 			ck_err_at(err, rc, ENGINE_RTASK_FMT, ENGINE_RTASK_ARG(&r->tasks[i]));
 	}
-	return rc < 0 ? rc : engine_plan_frames(r, &l, err);
+	if (rc == 0)
+		rc = engine_plan_frames(r, &l, err);
+	return rc < 0 ? rc : engine_plan_saves(r, err);
 }
 
 /* All processes wait at these for each other. */

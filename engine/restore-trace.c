@@ -224,7 +224,7 @@ static int set_task(struct tracer *t, const struct engine_rtask *task, struct ck
 	int rc = unmap_zone(t, (pid_t)task->ps->threads[first], err);
 
 	if (rc == 0)
-		rc = engine_put_frames(task, err);
+		rc = engine_put_patches(task, err);
 	for (size_t i = first; i < task->n_threads && rc == 0; i++)
 		rc = set_thread(task, i, err);
 	return rc;

@@ -32,11 +32,11 @@ struct engine_rregs {
 	size_t xstate_len; /* bytes; 512: the CPU has no xsave */
 };
 
-/* The extended state of a signal frame as it has to be on this CPU. */
-struct engine_rframe {
+/* Memory that has to be other on this CPU than in the image. */
+struct engine_rpatch {
 	uint64_t addr;
-	uint8_t *area;
-	size_t len; /* bytes */
+	uint8_t *bytes;
+	size_t len;
 };
 
 struct engine_rtask {
@@ -54,10 +54,10 @@ struct engine_rtask {
 	uint32_t unwaited;          /* enum image_unwaited */
 	struct image_pagemap pages; /* of private memory and the vDSO */
 	struct engine_rproc *proc;
-	struct engine_rmem *mem;      /* while planning, engine/restore-mem.c */
-	struct engine_rregs *regs;    /* per thread */
-	struct engine_rframe *frames; /* of all threads: those that have to be rewritten */
-	size_t n_frames;
+	struct engine_rmem *mem;   /* while planning, engine/restore-mem.c */
+	struct engine_rregs *regs; /* per thread */
+	struct engine_rpatch *patches;
+	size_t n_patches;
 };
 
 /* A process to be made: a task of the job, or a helper that stands in for one that is gone, so that
@@ -190,9 +190,15 @@ int engine_plan_thread(struct engine_restore *r, struct engine_rtask *t, size_t 
 struct arch_xstate_layout;
 int engine_plan_frames(struct engine_restore *r, const struct arch_xstate_layout *host,
 		       struct ck_err *err);
+
+/* ---- engine/restore-patch.c: ld.so's memory of the CPU, and how memory is changed at all ---- */
+/* Takes bytes over, also if it fails. */
+int engine_patch(struct engine_rtask *t, uint64_t addr, uint8_t *bytes, size_t len,
+		 struct ck_err *err);
+int engine_plan_saves(struct engine_restore *r, struct ck_err *err);
 /* In the tracer: into the stopped task. */
-int engine_put_frames(const struct engine_rtask *t, struct ck_err *err);
-void engine_frames_done(struct engine_rtask *t);
+int engine_put_patches(const struct engine_rtask *t, struct ck_err *err);
+void engine_patches_done(struct engine_rtask *t);
 
 /* ---- engine/restore-plan.c ---- */
 int engine_plan(struct engine_restore *r, struct ck_err *err);

@@ -236,6 +236,7 @@ static int take_trampoline(struct isa_graph *g, CkptIsaTask *t)
 
 	t->has_lazy = true;
 	t->lazy = g->n_lazy;
+	t->has_binding = t->binding = g->binding;
 	if (!g->trampoline)
 		return 0;
 	if (!f || isa_code_decode(m->object, f) < 0 || !(f->flags & ISA_FN_SAVES) ||

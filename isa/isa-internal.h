@@ -305,6 +305,9 @@ int isa_launch(const struct isa_space *s, CkptIsaTask *ret);
 /* Where ld.so (or a static program) has what CPUID told it; 0 if that can't be found. */
 uint64_t isa_cpu_features(const struct isa_space *s);
 
+/* ---- saves.c: how ld.so keeps registers while it binds a function ---- */
+int isa_saves(const struct isa_space *s, CkptIsaTask *ret);
+
 /* ---- dispatch.c: who chooses code by CPU ---- */
 void isa_dispatch_find(struct isa_object *o);
 /* OpenBLAS: the kernels' table that is in use, as addresses of the task; false: this is none, or it
@@ -351,6 +354,7 @@ struct isa_graph {
 	size_t n_todo, todo_size;
 	uint64_t trampoline; /* that binds lazily, 0: none is in use */
 	uint32_t n_lazy;     /* unbound slots that can be reached */
+	bool binding;        /* a thread is in the trampoline, or will return there */
 	int error;
 };
 

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * What a task was started with that chooses code, and what its C library made of it: variables of
- * the environment, the record of glibc (struct cpu_features) with what it takes for usable, and the
- * size of the area in which lazy binding saves registers.
+ * the environment, and the record of glibc (struct cpu_features) with what it takes for usable.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -151,47 +150,6 @@ static int take_usable(const struct isa_space *s, CkptIsaTask *ret)
 	return 0;
 }
 
-/* ---- the area of lazy binding ---- */
-
-/* sub size(%rip), %rsp: glibc chose the type of xsave_state_size for this instruction. */
-static int take_sizes(const struct isa_space *s, const struct isa_module *m, CkptIsaTask *ret)
-{
-	static const uint8_t sub[] = { 0x48, 0x2b, 0x25 };
-	const struct isa_object *o = m->object;
-	int r = 0;
-
-	for (size_t i = 0; i < o->n_load; i++) {
-		const uint8_t *p = o->data + o->load_off[i], *end = p + o->load_filesz[i];
-
-		while (o->load_exec[i] && r == 0 && (p = memmem(p, (size_t)(end - p), sub, 3)) &&
-		       end - p >= 7) {
-			uint64_t next =
-				o->load[i].start + (uint64_t)(p + 7 - (o->data + o->load_off[i]));
-			uint64_t at, v;
-			bool known = false;
-			int32_t rel;
-
-			memcpy(&rel, p + 3, sizeof(rel));
-			at = m->base + next + (uint64_t)(int64_t)rel;
-			p += 3;
-			for (size_t k = 0; k < ret->n_state_size_at; k++)
-				known = known || ret->state_size_at[k] == at;
-			if (known || isa_object_is_code(o, at - m->base) ||
-			    !isa_space_read((void *)s, at, &v, sizeof(v)) || v > 1 << 20)
-				continue;
-			ret->state_size_at = reallocarray(ret->state_size_at,
-							  ret->n_state_size_at + 1, sizeof(at));
-			if (!ret->state_size_at)
-				return -ENOMEM;
-			ret->state_size_at[ret->n_state_size_at++] = at;
-			ret->has_state_size = true;
-			if (v > ret->state_size)
-				ret->state_size = v;
-		}
-	}
-	return r;
-}
-
 static int take_platform(const struct isa_space *s, CkptIsaTask *ret)
 {
 	char name[32] = "";
@@ -213,9 +171,5 @@ int isa_launch(const struct isa_space *s, CkptIsaTask *ret)
 		r = take_usable(s, ret);
 	if (r == 0)
 		r = take_platform(s, ret);
-	for (size_t i = 0; i < s->n_modules && r == 0; i++)
-		if (s->interpreter && s->modules[i].base == s->interpreter &&
-		    !s->modules[i].object->unknown)
-			r = take_sizes(s, &s->modules[i], ret);
-	return r;
+	return r < 0 ? r : isa_saves(s, ret);
 }

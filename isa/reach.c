@@ -367,6 +367,16 @@ static void mark_pointer(struct isa_graph *g, uint64_t v, enum isa_why why, uint
 		mark_vaddr(g, m, v - m->base, ISA_REACHED, &from);
 }
 
+/* Is the thread between the trampoline's two ends, with its registers on its stack? */
+static void note_binding(struct isa_graph *g, uint64_t addr)
+{
+	const struct isa_module *m = isa_space_code(g->s, g->trampoline);
+	const struct isa_function *f = m ? isa_code_find(m->object, g->trampoline - m->base) : NULL;
+
+	if (f && addr - m->base - f->start < f->end - f->start)
+		g->binding = true;
+}
+
 /* What a thread executes and will return to. */
 static void mark_stack(struct isa_graph *g, const struct isa_thread *t, uint32_t tid)
 {
@@ -376,6 +386,7 @@ static void mark_stack(struct isa_graph *g, const struct isa_thread *t, uint32_t
 	size_t len;
 
 	mark_addr(g, t->ip, ISA_REACHED | ISA_CALLED, &from);
+	note_binding(g, t->ip);
 	if (!v)
 		return;
 	len = v->end - (t->sp & ~UINT64_C(7));
@@ -391,6 +402,8 @@ static void mark_stack(struct isa_graph *g, const struct isa_thread *t, uint32_t
 	for (size_t i = 0; i < len; i++) {
 		const struct isa_module *m = isa_space_code(g->s, w[i]);
 
+		if (m)
+			note_binding(g, w[i]);
 		if (m && isa_code_after_call(m->object, w[i] - m->base))
 			mark_vaddr(g, m, w[i] - m->base, ISA_REACHED | ISA_CALLED, &from);
 	}

@@ -229,7 +229,8 @@ int policy_look(const CkptNeeds *needs, CkptFacts **ret, struct ck_err *err)
 }
 
 int policy_check_live(const struct image *img, const struct fsmap_maps *maps,
-		      const struct policy *p, struct verdict *ret, struct ck_err *err)
+		      const struct policy *p, struct verdict *ret, CkptIsa **ret_isa,
+		      struct ck_err *err)
 {
 	CK_AUTO(case) struct policy_case c = { 0 };
 	CK_AUTO(facts) CkptFacts *host = NULL;
@@ -237,7 +238,11 @@ int policy_check_live(const struct image *img, const struct fsmap_maps *maps,
 
 	if (r == 0)
 		r = policy_look(c.needs, &host, err);
-	return r < 0 ? r : judge(&c, host, true, p, ret, err);
+	if (r == 0)
+		r = judge(&c, host, true, p, ret, err);
+	if (r == 0 && ret_isa)
+		*ret_isa = ck_take_ptr(&c.isa);
+	return r;
 }
 
 int policy_check_profile(const struct image *img, const struct fsmap_maps *maps,

@@ -158,9 +158,11 @@ int policy_case_judge(const struct policy_case *c, const CkptFacts *host, const 
  * ckpt_facts__free_unpacked(). */
 int policy_look(const CkptNeeds *needs, CkptFacts **ret, struct ck_err *err);
 /* Looks at this host as it is now, and judges. Takes some ten milliseconds. A verdict against it is
- * no error: 0 with *ret filled. */
+ * no error: 0 with *ret filled, and *ret_isa (unless NULL) with what is known of the image's code,
+ * or NULL; freed with ckpt_isa__free_unpacked(). */
 int policy_check_live(const struct image *img, const struct fsmap_maps *maps,
-		      const struct policy *p, struct verdict *ret, struct ck_err *err);
+		      const struct policy *p, struct verdict *ret, CkptIsa **ret_isa,
+		      struct ck_err *err);
 /* The same for a stored host profile. */
 int policy_check_profile(const struct image *img, const struct fsmap_maps *maps,
 			 const CkptFacts *host, const struct policy *p, struct verdict *ret,

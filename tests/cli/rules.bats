@@ -342,9 +342,62 @@ profile() { # CODE
 	gone cpu.isa
 }
 
-@test "cpu.xsave.size" {
-	echo cpu.xsave.size >>"$SEEN"
-	skip "needs a job of a CPU that has XSAVE and no XSAVEC"
+# A job that saves registers in less room than this CPU needs, as after a start on a smaller one. $1: where it tells.
+lazy_job() {
+	rm -f "$DIR/u/go" "$1"
+	as touch "$1"
+	"${AS[@]}" env GLIBC_TUNABLES=glibc.cpu.hwcaps=-XSAVEC bash -c '
+		cd /
+		for f in /proc/$$/fd/*; do
+			n=${f##*/}
+			[ "$n" -le 2 ] || eval "exec $n>&-"
+		done
+		exec setsid "$1" 640 "$2"' - "$DIR/lazy" "$DIR/u/go" </dev/null >"$1" 2>&1 &
+	PID=$!
+	for _ in {1..100}; do
+		! grep -q ready "$1" || return 0
+		sleep 0.05
+	done
+	return 1
+}
+
+@test "cpu.xsave.size: the restore gives ld.so the room that this CPU needs" {
+	local status=0
+	grep -qw xsave /proc/cpuinfo && grep -qw avx /proc/cpuinfo || skip "this CPU has no AVX"
+	cp "$(dirname "$CKPT")/tests/tools/lazy" "$DIR"
+	# Without ckpt, it goes wrong.
+	lazy_job "$DIR/u/lazy.out"
+	touch "$DIR/u/go"
+	wait "$PID" || status=$?
+	[ "$status" -ne 0 ]
+	lazy_job "$DIR/u/lazy.out"
+	IMG=$DIR/u/lazy
+	as "$DIR/ckpt" dump -t "$PID" --image "$IMG"
+	as touch "$DIR/u/go"
+	check --all
+	[ "$status" -eq 0 ]
+	[[ "$output" =~ "[cpu.xsave.size]: xsave areas of lazy binding".*"needs    640 bytes".*"the restore raises it" ]]
+	run as "$DIR/ckpt" restore --image "$IMG"
+	echo "$output"
+	[ "$status" -eq 0 ]
+	[[ "$output" =~ "note: ld.so reserves 640 bytes".*"raised" ]]
+}
+
+@test "cpu.xsave.size: code that nobody has read" {
+	profile 'avx = [c for c in f["cpu"]["xsave"] if c["bit"] == 2][0]; avx["size"] = 20000; f["cpu"]["xsave_size"] = 20576'
+	as cp -a "$IMG" "$DIR/u/bare"
+	as rm "$DIR/u/bare/ckpt-isa.img"
+	# Of an archive there are no pages to read.
+	as tar -cf "$DIR/u/bare.tar" -C "$DIR/u/bare" .
+	IMG=$DIR/u/bare.tar
+	check --host "$OTHER"
+	[ "$status" -eq 22 ]
+	fires UNDECIDED cpu.xsave.size
+	[[ "$REMEDY" =~ "LD_BIND_NOW=1" ]]
+	IMG=$DIR/u/img
+	check --host "$OTHER"
+	[ "$status" -eq 0 ]
+	gone cpu.xsave.size
 }
 
 @test "priv.restore: allow user namespaces" {

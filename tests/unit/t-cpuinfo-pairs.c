@@ -297,6 +297,44 @@ START_TEST(known_places)
 }
 END_TEST
 
+/* For every processor: no number that a restore leaves, or makes, lets ld.so write beyond. */
+START_TEST(rooms)
+{
+	CkptIsaTask task = CKPT_ISA_TASK__INIT;
+	CkptIsaSave s = CKPT_ISA_SAVE__INIT;
+	size_t larger = 0;
+
+	load();
+	s.size = 896;
+	s.mask = 0xee;
+	s.offset = 64;
+	for (size_t i = 0; i < n_all; i++) {
+		struct arch_xstate_layout l;
+		uint64_t end = 576, sum = 576, room;
+
+		if (!layout_of(all[i].cpu, &l) || l.size < 576)
+			continue;
+		for (unsigned int bit = 2; bit < 8; bit++) {
+			if (!l.c[bit].size || !(s.mask >> bit & 1))
+				continue;
+			if (l.c[bit].offset + l.c[bit].size > end)
+				end = l.c[bit].offset + l.c[bit].size;
+			sum += l.c[bit].size;
+		}
+		s.compacted = 0;
+		room = cpuinfo_save_room(all[i].cpu, &task, &s);
+		ck_assert_msg(room >= end + 64 && room < end + 128 && !(room % 64), "%s: %llu",
+			      all[i].name, (unsigned long long)room);
+		larger += room > s.size;
+		s.compacted = 1;
+		ck_assert_uint_ge(cpuinfo_save_room(all[i].cpu, &task, &s), sum + 64);
+	}
+	ck_assert_uint_gt(larger, 10);
+	ck_assert_uint_lt(larger, n_all);
+	readings_done(all, n_all);
+}
+END_TEST
+
 /* Nothing that is only a hint makes a difference between two CPUs. */
 START_TEST(hints_decide_nothing)
 {
@@ -334,6 +372,7 @@ int main(void)
 	tcase_add_test(t, threads);
 	tcase_add_test(t, frames);
 	tcase_add_test(t, known_places);
+	tcase_add_test(t, rooms);
 	tcase_add_test(t, hints_decide_nothing);
 	suite_add_tcase(s, t);
 	sr = srunner_create(s);

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/auto.h"
+#include "cpuinfo/cpuinfo.h"
 #include "engine/engine.h"
 #include "image/facts.pb-c.h"
 #include "isa/isa-internal.h"
@@ -274,10 +275,44 @@ START_TEST(chosen_by_glibc)
 	ck_assert(build("gcc -O2 -march=x86-64"));
 	pid = start("");
 	look(pid, &l);
-	ck_assert_int_eq(class_of(l.isa, "avx2"), CKPT_ISA_CLASS__CKPT_ISA_CERTAIN);
+	ck_assert_int_eq(class_of(l.isa, cpu_has("avx512vl") ? "avx512vl" : "avx2"),
+			 CKPT_ISA_CLASS__CKPT_ISA_CERTAIN);
 	ck_assert_uint_eq(l.isa->n_tasks, 1);
 	ck_assert(l.isa->tasks[0]->has_usable);
 	ck_assert_uint_gt(l.isa->tasks[0]->n_state_size_at, 0);
+	end(pid, &l);
+}
+END_TEST
+
+/* ld.so and we come to the same: what its code has to reserve on this CPU. */
+START_TEST(room_of_this_cpu)
+{
+	static const char *const tunables[] = { "", "glibc.cpu.hwcaps=-XSAVEC" };
+	CkptCpuFacts *cpu = NULL;
+	struct looked l = { 0 };
+	size_t in_use = 0;
+	pid_t pid;
+
+	if (!cpu_has("avx"))
+		SKIP("no AVX");
+	ck_assert_int_eq(cpuinfo_facts(&cpu, NULL), 0);
+	ck_assert(build("gcc -O2"));
+	pid = start(tunables[_i]);
+	look(pid, &l);
+	ck_assert(!l.isa->tasks[0]->saves_unknown && !l.isa->tasks[0]->binding);
+	for (size_t i = 0; i < l.isa->tasks[0]->n_saves; i++) {
+		const CkptIsaSave *s = l.isa->tasks[0]->saves[i];
+		uint64_t room = cpuinfo_save_room(cpu, l.isa->tasks[0], s);
+
+		ck_assert_uint_eq(s->mask & 0xee, 0xee);
+		/* Without XSAVEC it reserves room for all state that there is. */
+		ck_assert_uint_le(room, s->size);
+		if (room && s->compacted)
+			ck_assert_uint_eq(room, s->size);
+		in_use += room > 0;
+	}
+	ck_assert_uint_gt(in_use, 0);
+	ckpt_cpu_facts__free_unpacked(cpu, NULL);
 	end(pid, &l);
 }
 END_TEST
@@ -321,6 +356,7 @@ int main(void)
 	tcase_add_test(t, musl_needs_nothing);
 	tcase_add_test(t, built_for_this_cpu);
 	tcase_add_test(t, chosen_by_glibc);
+	tcase_add_loop_test(t, room_of_this_cpu, 0, 2);
 	tcase_add_test(t, portable_launch);
 	suite_add_tcase(s, t);
 	srunner_run_all(r, CK_ENV);
