@@ -4,6 +4,7 @@ the same as those of an uninterrupted run."""
 
 import base64
 import glob
+import itertools
 import os
 import random
 import re
@@ -28,8 +29,12 @@ def whole(data):
     return data
 
 
+port_ranges = itertools.count(os.getpid())
+
+
 class Program:
-    """argv and env may say {bin}, the directory of the test programs. results: file name -> what to compare.
+    """argv and env may say {bin}, the directory of the test programs; env, {port}, the first of 32 ports of one run.
+    results: file name -> what to compare.
     loads: set of programs that may be dumped while they start and load libraries.
     The job's standard output goes to the file "stdout", or to us through a pipe if pipe is set.
     wipe(cwd) removes, between a dump and the restore, what belongs to the image."""
@@ -53,7 +58,8 @@ class Program:
 
     def command(self, place):
         argv = [a.format(bin=place.bin) for a in self.argv]
-        return argv, {k: v.format(bin=place.bin) for k, v in self.env.items()}
+        port = 20000 + 32 * (next(port_ranges) % 380)
+        return argv, {k: v.format(bin=place.bin, port=port) for k, v in self.env.items()}
 
     def collect(self, cwd):
         found = {}
@@ -157,11 +163,14 @@ def real_programs():
             files=["in.melt"],
             # Ranks that start compare their user namespaces, to copy from each other's memory: dumped in that very
             # moment, one would say that they differ. Ranks that wait leave the CPU to each other: there may be fewer
-            # CPUs than ranks, with several trials at a time.
+            # CPUs than ranks, with several trials at a time. All jobs that listen take the first free port from the same
+            # one on: a job that is restored would find its own taken by the trial beside it.
             env={
                 "OMP_NUM_THREADS": "1",
                 "OMPI_MCA_btl_vader_single_copy_mechanism": "none",
                 "OMPI_MCA_mpi_yield_when_idle": "1",
+                "OMPI_MCA_btl_tcp_port_min_v4": "{port}",
+                "OMPI_MCA_btl_tcp_port_min_v6": "{port}",
             },
             results={"stdout": untimed, "log.lammps": untimed, "traj.txt": whole},
             needs="/usr/bin/mpirun",

@@ -222,7 +222,7 @@ START_TEST(there_and_back)
 	r = restore(dir, _i ? ENGINE_NO_INPLACE : 0, &status, &err);
 	if (r < 0 && err.kind == CK_ERR_PERM)
 		SKIP(err.what);
-	ck_assert_msg(r == 0, "restore: %s (%s)", err.what, err.where);
+	ck_assert_msg(r == 0, "restore: %s (%s): %s", err.what, err.where, strerror(-err.code));
 	ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 42, "status %x",
 		      (unsigned int)status);
 }
