@@ -68,7 +68,9 @@ struct engine_thread {
 	struct engine_task *task;
 	bool seized, at_stop; /* ours; and in a ptrace stop */
 	bool detached;
-	int deferred;                    /* a stop signal that came meanwhile, to be sent again */
+	bool asleep;      /* when it was seized, although its process had been let go on */
+	bool stop_hidden; /* its call is re-issued, but a stop signal of the job's would end it */
+	int deferred;     /* a stop signal that came meanwhile, to be sent again */
 	struct user_regs_struct stopped; /* to go on with, after any stop */
 	struct user_regs_struct resume;  /* as an image carries it: calls are re-issued by hand */
 	bool in_syscall;                 /* stopped in a system call, which will be re-issued */
@@ -182,6 +184,8 @@ int engine_wait_stop(struct engine_thread *th, int *ret_status);
 /* From any stop to PTRACE_EVENT_STOP without executing an instruction of the program; 0 or -errno.
  */
 int engine_event_stop(struct engine_thread *th);
+/* Has SIGCONT let its process go on, which its parent has not waited for yet? */
+bool engine_was_continued(pid_t tid);
 void engine_tasks_free(struct engine_dump *d);
 
 /* ---- engine/look.c ---- */
@@ -209,6 +213,9 @@ int engine_review_pending(struct engine_task *t, struct ck_err *err);
 /* Puts the blob into every thread, fills task->view and thread->view, and leaves all threads in
  * their marker call. On failure, engine_eject() has been done. */
 int engine_inject(struct engine_dump *d, struct ck_err *err);
+/* With which a thread goes on elsewhere: a signal that waits may have ended its interrupted call,
+ * which would begin anew only after the handler. */
+const struct user_regs_struct *engine_regs_to_keep(const struct engine_thread *th);
 /* Takes the blob out: every thread is again as engine_freeze() left it. Keeps going on errors; the
  * first one is returned. */
 int engine_eject(struct engine_dump *d, struct ck_err *err);

@@ -188,6 +188,28 @@ static bool is_still_ours(const struct engine_task *t, pid_t tid)
 	return dir >= 0 && proc_read_status(dir, &st, NULL) == 0 && st.tracer == getpid();
 }
 
+/* A tracer may ask, if it takes nothing from the parent. Linux kernel/exit.c:wait_task_continued()
+ */
+bool engine_was_continued(pid_t tid)
+{
+	siginfo_t si = { 0 };
+
+	return waitid(P_PID, (id_t)tid, &si, WCONTINUED | WNOHANG | WNOWAIT | __WALL) == 0 &&
+	       si.si_pid;
+}
+
+/*
+ * Between SIGCONT and its next turn on a CPU a thread still has to learn that the job's stop ended
+ * its call with EINTR. Whoever sleeps has had that turn.
+ */
+static bool is_asleep(const struct engine_task *t, pid_t tid)
+{
+	CK_AUTO(fd) int dir = proc_open_tid(t->pid, tid);
+	struct proc_stat st;
+
+	return dir >= 0 && proc_read_stat(dir, &st, NULL) == 0 && st.state == 'S';
+}
+
 /* 0 or 1 (seized), negative on error. A thread that ended meanwhile is no error. */
 static int seize_thread(struct engine_task *t, pid_t tid, struct ck_err *err)
 {
@@ -209,6 +231,7 @@ static int seize_thread(struct engine_task *t, pid_t tid, struct ck_err *err)
 		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot remember thread %d", (int)tid);
 	}
 	th->seized = true;
+	th->asleep = engine_was_continued(tid) && is_asleep(t, tid);
 	if (ptrace(PTRACE_INTERRUPT, tid, 0, 0) < 0 && errno != ESRCH)
 		return ck_fail_errno(err, "cannot interrupt thread %d", (int)tid);
 	return 1;

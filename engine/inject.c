@@ -274,16 +274,47 @@ static int map_area(struct engine_task *t, struct ck_err *err)
 	return 0;
 }
 
+#define SIG_BIT(sig) (1ull << ((sig)-1))
+#define STOP_SIGNALS (SIG_BIT(SIGSTOP) | SIG_BIT(SIGTSTP) | SIG_BIT(SIGTTIN) | SIG_BIT(SIGTTOU))
+
+/* Of a task whose actions are not at hand yet, all its handlers: some have SA_RESTART. */
 static uint64_t ending_signals(const struct engine_thread *th)
 {
-	uint64_t caught = th->task->status.sig_cgt;
+	const struct engine_task *t = th->task;
+	uint64_t ending = t->status.sig_cgt;
 
-	if (th->interrupted == ARCH_ENDS)
-		return caught;
-	if (th->interrupted != ARCH_RESTARTS_IF_ASKED)
+	switch (th->interrupted) {
+	case ARCH_ENDS:
+		return th->stop_hidden ? ending | (STOP_SIGNALS & ~t->status.sig_ign) : ending;
+	case ARCH_RESTARTS_IF_ASKED:
+		for (int sig = 1; t->view && sig <= PARASITE_NSIG; sig++)
+			if (t->view->sa[sig].flags & SA_RESTART)
+				ending &= ~SIG_BIT(sig);
+		return ending;
+	default:
 		return 0;
-	/* Without the actions at hand: those with SA_RESTART are taken out once they are known. */
-	return caught;
+	}
+}
+
+static uint64_t pending_mask(const struct engine_siginfo *pending, size_t n)
+{
+	uint64_t mask = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		siginfo_t si;
+
+		memcpy(&si, pending[i].raw, sizeof(si));
+		mask |= SIG_BIT(si.si_signo);
+	}
+	return mask;
+}
+
+const struct user_regs_struct *engine_regs_to_keep(const struct engine_thread *th)
+{
+	uint64_t pending = pending_mask(th->pending, th->n_pending) |
+			   pending_mask(th->task->pending, th->task->n_pending);
+
+	return pending & ~th->sigmask & ending_signals(th) ? &th->ended : &th->resume;
 }
 
 static int fill_slot(const struct engine_task *t, size_t i, struct parasite_slot *slot)
@@ -468,13 +499,8 @@ static int run_blob(struct engine_task *t, struct ck_err *err)
 /* A handler with SA_RESTART does not end a restartable call. */
 static int refine_ending_signals(struct engine_task *t)
 {
-	uint64_t restarting = 0;
-
-	for (int sig = 1; sig <= PARASITE_NSIG; sig++)
-		if (t->view->sa[sig].flags & SA_RESTART)
-			restarting |= 1ull << (sig - 1);
 	for (size_t i = 0; i < t->n_threads; i++) {
-		uint64_t sigs = t->status.sig_cgt & ~restarting;
+		uint64_t sigs = ending_signals(&t->threads[i]);
 		int r;
 
 		if (t->threads[i].interrupted != ARCH_RESTARTS_IF_ASKED)

@@ -142,8 +142,8 @@ static int look_thread(struct engine_thread *th, struct ck_err *err)
 	r = look_rseq(th, err);
 	if (r < 0)
 		return r;
-	if (!th->task->stop_signo)
-		arch_hide_stop(&th->stopped);
+	if (!th->task->stop_signo && (th->asleep || !engine_was_continued(th->tid)))
+		th->stop_hidden = arch_hide_stop(&th->stopped);
 	th->interrupted = arch_interrupted_call(&th->stopped, &th->resume, &th->ended);
 	th->in_syscall = th->interrupted != ARCH_NOT_INTERRUPTED;
 	r = look_xsave(th, err);

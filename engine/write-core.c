@@ -239,7 +239,7 @@ static int make_thread(const struct arch_xstate_layout *layout, const struct eng
 	ti->gpregs = NEW(UserX86RegsEntry, user_x86_regs_entry__init);
 	if (!ti->gpregs)
 		return no_memory(err);
-	arch_regs_to_image(&th->resume, ti->gpregs);
+	arch_regs_to_image(engine_regs_to_keep(th), ti->gpregs);
 	/* The call that it was stopped in: nothing is restarted by it, but it tells that vector
 	 * registers are dead. */
 	ti->gpregs->orig_ax = th->stopped.orig_rax;

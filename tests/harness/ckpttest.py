@@ -2,6 +2,7 @@
 """What the tests that run real jobs share: an ordinary user, a place of his own, ckpt and jobs run as
 him, and what /proc tells about them. Python's standard library only."""
 
+import json
 import os
 import pwd
 import re
@@ -270,6 +271,14 @@ class Job:
         if self.wait(20) != -signal.SIGKILL:
             raise Failed(f"after dump {self.generation}: the job ended with {self.front.returncode}")
         wait_until("all tasks gone after the dump", 10, lambda: not any(alive(p) for p in members))
+
+    def groups(self):
+        """The process groups and sessions of the image, by the names that the oracle gives them."""
+        status, out = self.run_ckpt("show", "--image", self.image(), "--format", "json", "pstree")
+        if status:
+            raise Failed(f"show {self.generation}: status {status}: {out.strip()}")
+        entries = json.loads(out)["files"][0]["entries"]
+        return {f"task {e['pid']}: NS{kind}": e[kind] for e in entries for kind in ("pgid", "sid")}
 
     def check(self):
         status, out = self.run_ckpt("check", "--image", self.image())

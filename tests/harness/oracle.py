@@ -80,15 +80,17 @@ def still_loading(before, now):
     return {key.split(":")[0] for key in before if key.endswith(": VmLib") and now.get(key, before[key]) != before[key]}
 
 
-def check(root, before, loads=False):
-    """Fails with what differs of those tasks and threads that are there as before. loads: see still_loading()."""
+def check(root, before, loads=False, dumped=None):
+    """Fails with what differs of those tasks and threads that are there as before, and of what the image has: the job
+    may have changed it after the look. loads: see still_loading()."""
     end = time.monotonic() + PATIENCE
     while True:
         now = look(root)
         if loads:
             strange = still_loading(before, now)
             before = {key: value for key, value in before.items() if key.split(":")[0] not in strange}
-        different = [f"{key}: was {before[key]!r}, is {now[key]!r}" for key in sorted(before) if now.get(key, before[key]) != before[key]]
+        keys = [key for key in sorted(before) if now.get(key, before[key]) not in (before[key], (dumped or {}).get(key))]
+        different = [f"{key}: was {before[key]!r}, is {now[key]!r}" for key in keys]
         if not different:
             return
         if time.monotonic() > end:

@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Timers that expire while a dump is under way: each goes off exactly once. */
+/* What happens around a dump: timers that expire and signals that come do so exactly once, and end
+ * the calls that they would have ended. */
 #include <check.h>
+#include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/time.h>
 #include <sys/wait.h>
@@ -28,7 +33,7 @@ static void nap_ms(long ms)
 }
 
 /* Two timers that go off once, 100 ms from now. */
-static void job(void)
+static void sets_timers(void)
 {
 	struct sigaction sa = { .sa_handler = on_signal };
 	struct sigevent ev = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1 };
@@ -64,17 +69,11 @@ START_TEST(expire_while_stopped)
 	struct engine_dump d = { .opts = &o };
 	struct ck_err err = CK_ERR_INIT;
 	const struct engine_task *t;
-	sigset_t set;
 	int r;
 
-	seen = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	ck_assert_ptr_ne(seen, MAP_FAILED);
-	sigemptyset(&set);
-	sigaddset(&set, SIGCHLD);
-	sigprocmask(SIG_BLOCK, &set, NULL);
 	o.pid = fork();
 	if (o.pid == 0)
-		job();
+		sets_timers();
 	while (!atomic_load(&seen[2]))
 		nap_ms(1);
 	r = engine_freeze(&d, &err);
@@ -104,6 +103,169 @@ START_TEST(expire_while_stopped)
 }
 END_TEST
 
+/* ---- calls that a signal ends ---- */
+
+static void must(int r, const struct ck_err *err)
+{
+	ck_assert_msg(r == 0, "%s (%s)", err->what, err->where);
+}
+
+static void catch_usr1(void)
+{
+	struct sigaction sa = { .sa_handler = on_signal };
+
+	sigaction(SIGUSR1, &sa, NULL);
+}
+
+static void waits_in_pause(void)
+{
+	catch_usr1();
+	atomic_store(&seen[2], 1);
+	pause();
+}
+
+static void waits_in_epoll(void)
+{
+	struct epoll_event ev;
+	int fd = epoll_create1(0);
+
+	atomic_store(&seen[2], 1);
+	for (;;)
+		epoll_wait(fd, &ev, 1, -1);
+}
+
+static pid_t start(void (*what)(void))
+{
+	pid_t pid;
+
+	atomic_store(&seen[2], 0);
+	pid = fork();
+	if (pid == 0) {
+		what();
+		_exit(3);
+	}
+	while (!atomic_load(&seen[2]))
+		nap_ms(1);
+	nap_ms(20);
+	return pid;
+}
+
+static void setup(void)
+{
+	sigset_t set;
+
+	seen = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ck_assert_ptr_ne(seen, MAP_FAILED);
+	sigemptyset(&set);
+	sigaddset(&set, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+}
+
+static void finish(struct engine_dump *d, pid_t pid)
+{
+	must(engine_eject(d, NULL), &(struct ck_err)CK_ERR_INIT);
+	engine_thaw(d);
+	engine_inject_done(d);
+	engine_tasks_free(d);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+}
+
+static const struct {
+	void (*job)(void);
+	int sig;
+	bool ended;
+} cases[] = {
+	{ waits_in_pause, 0, false },       { waits_in_pause, SIGUSR1, true },
+	{ waits_in_pause, SIGTSTP, false }, { waits_in_epoll, SIGTSTP, true },
+	{ waits_in_epoll, SIGURG, false },
+};
+
+/* In an image, too: where it is restored the handler would run first, and the call would be begun
+ * only then. */
+START_TEST(ended_by_what_waits)
+{
+	struct engine_dump_opts o = { .pid = start(cases[_i].job) };
+	struct engine_dump d = { .opts = &o };
+	struct ck_err err = CK_ERR_INIT;
+	const struct user_regs_struct *regs;
+
+	must(engine_freeze(&d, &err), &err);
+	must(engine_look(&d, &err), &err);
+	if (cases[_i].sig)
+		kill(o.pid, cases[_i].sig);
+	must(engine_inject(&d, &err), &err);
+	regs = engine_regs_to_keep(&d.tasks[0]->threads[0]);
+	ck_assert_int_eq((long)regs->rax == -EINTR, cases[_i].ended);
+	finish(&d, o.pid);
+}
+END_TEST
+
+static void on_one_cpu(int policy, pid_t pid)
+{
+	struct sched_param sp = { 0 };
+	cpu_set_t set;
+	int cpu;
+
+	sched_getaffinity(0, sizeof(set), &set);
+	for (cpu = 0; !CPU_ISSET(cpu, &set);)
+		cpu++;
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	ck_assert_int_eq(sched_setaffinity(pid, sizeof(set), &set), 0);
+	ck_assert_int_eq(sched_setscheduler(pid, policy, &sp), 0);
+}
+
+/* Let go on by SIGCONT, but not on a CPU yet: that the stop has ended its call is still to come. */
+START_TEST(continued_not_yet_running)
+{
+	struct engine_dump_opts o = { .pid = start(waits_in_epoll) };
+	struct engine_dump d = { .opts = &o };
+	struct ck_err err = CK_ERR_INIT;
+	siginfo_t si;
+	pid_t hog;
+
+	on_one_cpu(SCHED_IDLE, o.pid);
+	kill(o.pid, SIGSTOP);
+	ck_assert_int_eq(waitid(P_PID, (id_t)o.pid, &si, WSTOPPED), 0);
+	hog = fork();
+	if (hog == 0)
+		for (;;)
+			;
+	on_one_cpu(SCHED_OTHER, hog);
+	nap_ms(10);
+	kill(o.pid, SIGCONT);
+	must(engine_freeze(&d, &err), &err);
+	must(engine_look(&d, &err), &err);
+	kill(hog, SIGKILL);
+	waitpid(hog, NULL, 0);
+	ck_assert_int_eq((long)d.tasks[0]->threads[0].stopped.rax, -EINTR);
+	must(engine_inject(&d, &err), &err);
+	finish(&d, o.pid);
+}
+END_TEST
+
+/* Let go on long ago, though its parent has not asked: the stop that it sees now is ours. */
+START_TEST(continued_long_ago)
+{
+	struct engine_dump_opts o = { .pid = start(waits_in_epoll) };
+	struct engine_dump d = { .opts = &o };
+	struct ck_err err = CK_ERR_INIT;
+	siginfo_t si;
+
+	kill(o.pid, SIGSTOP);
+	ck_assert_int_eq(waitid(P_PID, (id_t)o.pid, &si, WSTOPPED), 0);
+	kill(o.pid, SIGCONT);
+	nap_ms(50);
+	must(engine_freeze(&d, &err), &err);
+	must(engine_look(&d, &err), &err);
+	ck_assert(engine_was_continued(o.pid));
+	ck_assert_int_ne((long)d.tasks[0]->threads[0].stopped.rax, -EINTR);
+	must(engine_inject(&d, &err), &err);
+	finish(&d, o.pid);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("engine/pending");
@@ -111,7 +273,11 @@ int main(void)
 	SRunner *r = srunner_create(s);
 	int failed;
 
+	tcase_add_checked_fixture(t, setup, NULL);
 	tcase_add_test(t, expire_while_stopped);
+	tcase_add_loop_test(t, ended_by_what_waits, 0, sizeof(cases) / sizeof(*cases));
+	tcase_add_test(t, continued_not_yet_running);
+	tcase_add_test(t, continued_long_ago);
 	suite_add_tcase(s, t);
 	srunner_run_all(r, CK_ENV);
 	failed = srunner_ntests_failed(r);

@@ -175,10 +175,12 @@ static enum arch_interrupted interrupted_how(const struct user_regs_struct *regs
 	}
 }
 
-void arch_hide_stop(struct user_regs_struct *regs)
+bool arch_hide_stop(struct user_regs_struct *regs)
 {
-	if ((long)regs->rax == -EINTR && stop_gives_eintr((long)regs->orig_rax))
-		regs->rax = (unsigned long)-K_ERESTARTNOHAND;
+	if ((long)regs->rax != -EINTR || !stop_gives_eintr((long)regs->orig_rax))
+		return false;
+	regs->rax = (unsigned long)-K_ERESTARTNOHAND;
+	return true;
 }
 
 enum arch_interrupted arch_interrupted_call(const struct user_regs_struct *regs,

@@ -7,6 +7,7 @@
 #ifndef CK_ENGINE_ARCH_X86_64_STUB_H
 #define CK_ENGINE_ARCH_X86_64_STUB_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/user.h>
@@ -45,8 +46,8 @@ enum arch_interrupted {
 };
 
 /* A thread stopped by PTRACE_INTERRUPT, and by nothing else: a call that answers a stop with EINTR
- * is to be re-issued as others are. regs are those of PTRACE_GETREGS. */
-void arch_hide_stop(struct user_regs_struct *regs);
+ * is to be re-issued as others are. regs are those of PTRACE_GETREGS. True if it is such a call. */
+bool arch_hide_stop(struct user_regs_struct *regs);
 
 /*
  * With *regs of a stopped thread the kernel re-issues an interrupted call as after any stop.
