@@ -18,6 +18,11 @@ enum {
 	GROUPS_MAX = 20, /* of one cause; more would not be read */
 };
 
+bool fsmap_is_path_only(const CkptNeedPath *need)
+{
+	return need->has_access && need->access == O_ACCMODE;
+}
+
 bool fsmap_is_written(const CkptNeedPath *need)
 {
 	return need->has_access && (need->access == O_WRONLY || need->access == O_RDWR);
@@ -155,8 +160,9 @@ static enum fsmap_cause compare_read(const CkptNeedPath *need, const CkptPathFac
 	default:
 		break;
 	}
-	/* Of a foreign image's file the size is all that is known. */
-	if (!need->has_hash && !need->has_mtime_ns && need->size == f->size)
+	/* Of a foreign image's file the size is all that is known; what a kernel makes up as it is
+	 * read, or is open as a path only, may have any. */
+	if (!need->has_hash && !need->has_mtime_ns && (!need->has_size || need->size == f->size))
 		return FSMAP_FINE;
 	return FSMAP_DOUBT;
 }
@@ -166,7 +172,7 @@ static bool dir_is_denied(const CkptNeedPath *need, const CkptPathFact *f)
 {
 	bool stand = fsmap_has_role(need, CKPT_PATH_ROLE__CKPT_PATH_CWD) ||
 		     fsmap_has_role(need, CKPT_PATH_ROLE__CKPT_PATH_ROOT);
-	bool open = fsmap_has_role(need, CKPT_PATH_ROLE__CKPT_PATH_FD);
+	bool open = fsmap_has_role(need, CKPT_PATH_ROLE__CKPT_PATH_FD) && !fsmap_is_path_only(need);
 
 	return (stand && f->has_executable && !f->executable) ||
 	       (open && f->has_readable && !f->readable);
@@ -174,7 +180,7 @@ static bool dir_is_denied(const CkptNeedPath *need, const CkptPathFact *f)
 
 static bool is_denied(const CkptNeedPath *need, const CkptPathFact *f)
 {
-	bool read = !need->has_access || need->access != O_WRONLY;
+	bool read = !need->has_access || need->access == O_RDONLY || need->access == O_RDWR;
 
 	if (f->callers)
 		return false;

@@ -107,5 +107,7 @@ enum fsmap_same fsmap_compare_bytes(const CkptNeedPath *need, const CkptPathFact
 bool fsmap_has_role(const CkptNeedPath *need, CkptPathRole role);
 /* Writable by the job through a descriptor or a shared mapping? Its contents are then its own. */
 bool fsmap_is_written(const CkptNeedPath *need);
+/* Open with O_PATH: nothing but its being there is asked. */
+bool fsmap_is_path_only(const CkptNeedPath *need);
 
 #endif

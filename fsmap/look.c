@@ -158,12 +158,14 @@ static int look_at(const CkptNeedPath *need, const char *path, bool borrowed, Ck
 
 	if (path[0] != '/')
 		return 0;
-	if (stat(path, &st) < 0) {
+	if (fstatat(AT_FDCWD, path, &st, S_ISLNK(need->mode) ? AT_SYMLINK_NOFOLLOW : 0) < 0) {
 		f->has_error = true;
 		f->error = errno;
 		return errno == ENOENT || errno == ENOTDIR ? find_missing(path, f) : 0;
 	}
 	fill_stat(&st, f);
+	if (fsmap_is_path_only(need))
+		return 0;
 	ask(need, path, &st, borrowed, f);
 	f->has_callers = f->callers = callers(need, &st);
 	if (!S_ISREG(st.st_mode))

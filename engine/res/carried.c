@@ -306,11 +306,17 @@ static int make_named(struct res_carried *c, struct ck_err *err)
 	return fd >= 0 ? fd : ck_fail_errno(err, "cannot make %s again", c->name);
 }
 
-static int make_regular(const char *dir)
+/* With its name for a moment, if that is free, so that /proc tells the same of it as before. */
+static int make_regular(const char *dir, const char *path)
 {
 	CK_AUTO(free) char *name = NULL;
-	int fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	int fd = path ? open(path, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600) : -1;
 
+	if (fd >= 0) {
+		unlink(path);
+		return fd;
+	}
+	fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 	if (fd >= 0)
 		return fd;
 	/* NFS and FUSE have no O_TMPFILE. */
@@ -348,9 +354,9 @@ static int make_other(const char *dir, mode_t mode)
 	return fd;
 }
 
-static int make_in(const char *dir, mode_t mode)
+static int make_in(const char *dir, const char *path, mode_t mode)
 {
-	return S_ISREG(mode) ? make_regular(dir) : make_other(dir, mode);
+	return S_ISREG(mode) ? make_regular(dir, path) : make_other(dir, mode);
 }
 
 /* Near its old place, else where temporary files go. */
@@ -360,11 +366,11 @@ static int make(const struct res_carried *c, const char *path, struct ck_err *er
 	const char *const others[] = { secure_getenv("TMPDIR"), "/tmp", "/var/tmp" };
 	const char *slash = strrchr(path, '/');
 	CK_AUTO(free) char *dir = strndup(path, slash > path ? (size_t)(slash - path) : 1);
-	int fd = dir ? make_in(dir, mode) : -1, r;
+	int fd = dir ? make_in(dir, path, mode) : -1, r;
 
 	for (size_t i = 0; fd < 0 && i < CK_ARRAY_SIZE(others); i++)
 		if (others[i] && others[i][0] == '/')
-			fd = make_in(others[i], mode);
+			fd = make_in(others[i], NULL, mode);
 	if (fd >= 0)
 		return fd;
 	r = ck_fail_errno(err, "cannot make the deleted file %s again", path);

@@ -25,9 +25,17 @@ struct res_need {
 	const struct res_file *f; /* how the file can be reached */
 };
 
+/* O_ACCMODE: none, the path only. */
+static uint32_t access_of(const struct res_file *f)
+{
+	return f->flags & O_PATH ? O_ACCMODE : f->flags & O_ACCMODE;
+}
+
 static uint32_t wider(uint32_t a, uint32_t b)
 {
-	return a == b ? a : O_RDWR;
+	if (a == O_ACCMODE || a == b)
+		return b;
+	return b == O_ACCMODE ? a : O_RDWR;
 }
 
 static int add_role(CkptNeedPath *p, CkptPathRole role)
@@ -106,7 +114,7 @@ static CkptNeedPath *need_new(const struct res_file *f)
 		return NULL;
 	p->mode = f->st.st_mode;
 	p->has_access = true;
-	p->access = f->flags & O_ACCMODE;
+	p->access = access_of(f);
 	p->has_append = true;
 	p->append = only_appends(f);
 	p->has_stdio = f->stdio >= 0;
@@ -130,7 +138,7 @@ int res_need_path(struct engine_dump *d, const struct res_file *f, CkptPathRole 
 	if (p) {
 		if (!p->has_mtime_ns)
 			need_contents(p, f);
-		p->access = wider(p->access, f->flags & O_ACCMODE);
+		p->access = wider(p->access, access_of(f));
 		p->append = p->append && only_appends(f);
 	} else {
 		grown = reallocarray(res->needs, res->n_needs + 1, sizeof(*grown));
