@@ -174,18 +174,38 @@ enum status_key {
 	KEY_FILTERS,
 	KEY_RSS,
 	KEY_LCK,
+	KEY_FEATURES,
 	N_KEYS,
 };
 static const char *const status_keys[N_KEYS] = {
-	[KEY_UMASK] = "Umask",   [KEY_STATE] = "State",    [KEY_TGID] = "Tgid",
-	[KEY_PID] = "Pid",       [KEY_PPID] = "PPid",      [KEY_TRACER] = "TracerPid",
-	[KEY_UID] = "Uid",       [KEY_GID] = "Gid",        [KEY_GROUPS] = "Groups",
-	[KEY_NSPID] = "NSpid",   [KEY_NSPGID] = "NSpgid",  [KEY_NSSID] = "NSsid",
-	[KEY_SIGPND] = "SigPnd", [KEY_SHDPND] = "ShdPnd",  [KEY_SIGBLK] = "SigBlk",
-	[KEY_SIGIGN] = "SigIgn", [KEY_SIGCGT] = "SigCgt",  [KEY_CAPINH] = "CapInh",
-	[KEY_CAPPRM] = "CapPrm", [KEY_CAPEFF] = "CapEff",  [KEY_CAPBND] = "CapBnd",
-	[KEY_CAPAMB] = "CapAmb", [KEY_NNP] = "NoNewPrivs", [KEY_SECCOMP] = "Seccomp",
-	[KEY_RSS] = "VmRSS",     [KEY_LCK] = "VmLck",      [KEY_FILTERS] = "Seccomp_filters",
+	[KEY_UMASK] = "Umask",
+	[KEY_STATE] = "State",
+	[KEY_TGID] = "Tgid",
+	[KEY_PID] = "Pid",
+	[KEY_PPID] = "PPid",
+	[KEY_TRACER] = "TracerPid",
+	[KEY_UID] = "Uid",
+	[KEY_GID] = "Gid",
+	[KEY_GROUPS] = "Groups",
+	[KEY_NSPID] = "NSpid",
+	[KEY_NSPGID] = "NSpgid",
+	[KEY_NSSID] = "NSsid",
+	[KEY_SIGPND] = "SigPnd",
+	[KEY_SHDPND] = "ShdPnd",
+	[KEY_SIGBLK] = "SigBlk",
+	[KEY_SIGIGN] = "SigIgn",
+	[KEY_SIGCGT] = "SigCgt",
+	[KEY_CAPINH] = "CapInh",
+	[KEY_CAPPRM] = "CapPrm",
+	[KEY_CAPEFF] = "CapEff",
+	[KEY_CAPBND] = "CapBnd",
+	[KEY_CAPAMB] = "CapAmb",
+	[KEY_NNP] = "NoNewPrivs",
+	[KEY_SECCOMP] = "Seccomp",
+	[KEY_RSS] = "VmRSS",
+	[KEY_LCK] = "VmLck",
+	[KEY_FILTERS] = "Seccomp_filters",
+	[KEY_FEATURES] = "x86_Thread_features",
 };
 
 static bool parse_nnp(struct ck_text *t, bool *ret)
@@ -205,6 +225,17 @@ static bool parse_state(struct ck_text *t, char *ret)
 	if (!ck_text_word(t, &word))
 		return false;
 	*ret = *word.p;
+	return true;
+}
+
+/* "shstk wrss", or nothing (since v6.6). */
+static bool parse_features(struct ck_text *t, struct proc_status *s)
+{
+	struct ck_text word;
+
+	while (ck_text_word(t, &word))
+		if (ck_text_is(&word, "shstk") || ck_text_is(&word, "wrss"))
+			s->shadow_stack = true;
 	return true;
 }
 
@@ -256,6 +287,9 @@ static int parse_status_value(enum status_key key, struct ck_text *v, struct pro
 		break;
 	case KEY_FILTERS:
 		ok = ck_text_int(v, &s->seccomp_filters);
+		break;
+	case KEY_FEATURES:
+		ok = parse_features(v, s);
 		break;
 	case KEY_RSS:
 		ok = ck_text_u64(v, 10, &s->vm_rss_kib);

@@ -48,6 +48,7 @@ struct proc_status {
 	bool no_new_privs;
 	int seccomp;         /* 0 none, 1 strict, 2 filter */
 	int seccomp_filters; /* how many, -1 if the kernel doesn't say */
+	bool shadow_stack;   /* is on, or writing to it is permitted */
 	uint64_t vm_rss_kib;
 	uint64_t vm_lck_kib; /* locked */
 };

@@ -14,29 +14,31 @@
 #include "image/ckpt-isa.pb-c.h"
 #include "image/needs.pb-c.h"
 
-/* Of these no instruction can be told from its bytes by the decoder that read the code, or only in
- * part. */
-static const char *const unreadable[] = {
-	"sha512",
-	"sm3",
-	"sm4",
-	"rao_int",
-	"cmpccxadd",
-	"amx_fp16",
-	"amx_complex",
-	"avx_ifma",
-	"movrs",
-	"avx_vnni_int8",
-	"avx10",
-	"apx_f",
-	"avx_ne_convert",
-	"avx_vnni_int16",
-	"3dnowext",
-	"rng_en",
-	"ace_en",
-	"ace2_en",
-	"phe_en",
-	"pmm_en",
+/* Of these no instruction can be told by the decoder that read the code. */
+static const struct {
+	const char *feature;
+	bool aliased; /* its bytes are another instruction to it; else they are none */
+} unreadable[] = {
+	{ "sha512", false },
+	{ "sm3", false },
+	{ "sm4", false },
+	{ "rao_int", false },
+	{ "cmpccxadd", false },
+	{ "amx_fp16", false },
+	{ "amx_complex", false },
+	{ "avx_ifma", false },
+	{ "movrs", false },
+	{ "avx_vnni_int8", false },
+	{ "avx10_2", false },
+	{ "apx_f", false },
+	{ "avx_ne_convert", false },
+	{ "avx_vnni_int16", false },
+	{ "3dnowext", true },
+	{ "rng_en", true },
+	{ "ace_en", true },
+	{ "ace2_en", true },
+	{ "phe_en", true },
+	{ "pmm_en", true },
 };
 
 static const char *base_name(const char *path)
@@ -344,6 +346,34 @@ static void unseen_finding(struct judged *j, const char *subject, const char *wh
 	j->open++;
 }
 
+/* The first module with code that was reached and not understood, or where nobody noted whether
+ * there is such code. */
+static const CkptIsaModule *undecoded(const CkptIsa *isa)
+{
+	for (size_t i = 0; i < isa->n_modules; i++)
+		if (!isa->modules[i]->unknown && isa->modules[i]->has_reached &&
+		    (!isa->modules[i]->has_undecoded || isa->modules[i]->undecoded))
+			return isa->modules[i];
+	return NULL;
+}
+
+static void judge_unreadable(struct judged *j)
+{
+	const CkptIsaModule *m = undecoded(j->isa);
+
+	for (size_t i = 0; j->source && i < CK_ARRAY_SIZE(unreadable); i++) {
+		const char *name = unreadable[i].feature;
+		CK_AUTO(strbuf) struct ck_strbuf b = CK_STRBUF_INIT;
+
+		if ((!m && !unreadable[i].aliased) || !cpuinfo_has(j->source, name) ||
+		    cpuinfo_has(j->target, name))
+			continue;
+		ck_strbuf_addf(&b, "its instructions can't be told from others in the code%s%s",
+			       m ? " of " : "", m ? base_name(m->path) : "");
+		unseen_finding(j, name, ck_strbuf_str(&b), name);
+	}
+}
+
 static void judge_unseen(struct judged *j, const char *missing)
 {
 	bool any = missing[0] || !j->source || !j->source->n_features;
@@ -364,11 +394,7 @@ static void judge_unseen(struct judged *j, const char *missing)
 			ck_strbuf_addf(&b, "task %u", j->isa->tasks[i]->pid);
 			unseen_finding(j, ck_strbuf_str(&b), j->isa->tasks[i]->unknown[k], missing);
 		}
-	for (size_t i = 0; j->source && i < CK_ARRAY_SIZE(unreadable); i++)
-		if (cpuinfo_has(j->source, unreadable[i]) && !cpuinfo_has(j->target, unreadable[i]))
-			unseen_finding(j, unreadable[i],
-				       "its instructions can't be told from others in the code",
-				       unreadable[i]);
+	judge_unreadable(j);
 }
 
 /* ---- the rule ---- */

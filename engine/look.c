@@ -117,6 +117,8 @@ static int look_sched(struct engine_thread *th, struct ck_err *err)
 	return errno ? ck_fail_errno(err, "cannot read the nice value") : look_cpus(th, err);
 }
 
+#define SHSTK_HINT "start the job with GLIBC_TUNABLES=glibc.cpu.hwcaps=-SHSTK"
+
 static int look_thread(struct engine_thread *th, struct ck_err *err)
 {
 	CK_AUTO(fd) int dirfd = proc_open_tid(th->task->pid, th->tid);
@@ -130,6 +132,11 @@ static int look_thread(struct engine_thread *th, struct ck_err *err)
 	if (r < 0)
 		return r;
 	th->ns_tid = th->status.ns_pid;
+	if (th->status.shadow_stack) {
+		r = ck_fail(err, CK_ERR_REFUSED, -EOPNOTSUPP,
+			    "cannot dump a thread that has a shadow stack");
+		return ck_err_hint(err, r, SHSTK_HINT);
+	}
 	if (ptrace(PTRACE_GETREGSET, th->tid, NT_PRSTATUS, &io) < 0)
 		return ck_fail_errno(err, "cannot read the registers");
 	if (io.iov_len != sizeof(th->stopped) || th->stopped.cs != 0x33) {
@@ -231,9 +238,7 @@ static const struct {
 	{ PROC_VM_HUGETLB, "a huge page mapping", "run the job without MAP_HUGETLB" },
 	{ PROC_VM_UFFD_MISSING | PROC_VM_UFFD_WP | PROC_VM_UFFD_MINOR, "userfaultfd memory",
 	  "the job handles page faults of its own" },
-	{ PROC_VM_SHSTK, "a shadow stack",
-	  "start the job with "
-	  "GLIBC_TUNABLES=glibc.cpu.hwcaps=-SHSTK" },
+	{ PROC_VM_SHSTK, "a shadow stack", SHSTK_HINT },
 	{ PROC_VM_SEALED, "a sealed mapping", "start the job without memory sealing" },
 	{ PROC_VM_IO | PROC_VM_PFNMAP, "device memory", "close the device first" },
 };
@@ -550,6 +555,19 @@ static int look_task(struct engine_task *t, struct ck_err *err)
 	return r;
 }
 
+/* Which keys are allocated can't be put back without what they guard, and the rights to them. */
+static int check_keys(const struct engine_task *t, struct ck_err *err)
+{
+	int r;
+
+	if (!t->view->keys)
+		return 0;
+	r = ck_fail(err, CK_ERR_REFUSED, -EOPNOTSUPP,
+		    "cannot dump a process that has allocated protection keys (%d of them)",
+		    __builtin_popcount(t->view->keys));
+	return ck_err_hint(err, r, "the program calls pkey_alloc(2): let it do without");
+}
+
 /* All children are made by the first thread at a restore, and are the next one's if that has ended.
  */
 int engine_check_views(const struct engine_task *t, struct ck_err *err)
@@ -567,7 +585,7 @@ int engine_check_views(const struct engine_task *t, struct ck_err *err)
 			    (int)t->parent_tid);
 		return ck_err_hint(err, r, "start it from the first thread of the program");
 	}
-	return 0;
+	return check_keys(t, err);
 }
 
 static int own_seccomp_filters(void)

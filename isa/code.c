@@ -104,12 +104,10 @@ int isa_code_divide(struct isa_object *o)
 	}
 	qsort(p, n, sizeof(*p), by_start);
 	for (size_t i = 0; i < o->n_load && r == 0; i++) {
-		struct isa_range seg = { o->load[i].start, o->load[i].start + o->load_filesz[i] };
-
 		if (!o->load_exec[i])
 			continue;
-		all += seg.end - seg.start;
-		r = divide_segment(o, &size, &seg, p, n);
+		all += o->code[i].end - o->code[i].start;
+		r = divide_segment(o, &size, &o->code[i], p, n);
 	}
 	if (o->n_fn)
 		qsort(o->fn, o->n_fn, sizeof(*o->fn), by_segment);
@@ -271,6 +269,8 @@ static void take_flags(struct isa_function *f, const struct isa_insn *in)
 		f->flags |= ISA_FN_CPUID;
 	if (in->save_state)
 		f->flags |= ISA_FN_SAVES;
+	if (in->elides)
+		f->flags |= ISA_FN_ELIDES;
 }
 
 /* TZCNT in a function that has nothing else of its time is BSF with a prefix that is ignored. */
@@ -312,6 +312,10 @@ int isa_code_decode(struct isa_object *o, struct isa_function *f)
 	for (uint64_t at = f->start; at < f->end && r == 0;) {
 		struct isa_insn in;
 
+		if ((f->flags & ISA_FN_GAP) && !p[at - f->start]) {
+			at++; /* between functions and sections */
+			continue;
+		}
 		if (!isa_decode(p + (at - f->start), f->end - at, at, &in)) {
 			f->flags |= ISA_FN_BAD;
 			at++;

@@ -236,6 +236,11 @@ static bool saves_state(ZydisMnemonic m)
 	       m == ZYDIS_MNEMONIC_FXSAVE || m == ZYDIS_MNEMONIC_FXSAVE64;
 }
 
+static bool elides(ZydisMnemonic m)
+{
+	return m == ZYDIS_MNEMONIC_XBEGIN || m == ZYDIS_MNEMONIC_XEND || m == ZYDIS_MNEMONIC_XABORT;
+}
+
 bool isa_decode(const uint8_t *p, size_t len, uint64_t addr, struct isa_insn *ret)
 {
 	ZydisDecodedInstruction in;
@@ -253,6 +258,7 @@ bool isa_decode(const uint8_t *p, size_t len, uint64_t addr, struct isa_insn *re
 		.lea = in.mnemonic == ZYDIS_MNEMONIC_LEA,
 		.wide = in.avx.vector_length == 512,
 		.save_state = saves_state(in.mnemonic),
+		.elides = elides(in.mnemonic),
 	};
 	if (in.mnemonic == ZYDIS_MNEMONIC_TZCNT) {
 		ret->tzcnt = true;

@@ -142,9 +142,35 @@ static CkptIsaClass class_of(const struct isa_graph *g, uint32_t node)
 				   : CKPT_ISA_CLASS__CKPT_ISA_POSSIBLE;
 }
 
-static int add_node(const struct isa_graph *g, uint32_t node, CkptIsaModule *m)
+/* glibc runs transactions only if it was told so at the start; otherwise the code that does is
+ * never entered. */
+static bool elision_is_off(const CkptIsaTask *t)
 {
-	struct isa_set need = isa_graph_function(g, node)->need;
+	static const char name[] = "GLIBC_TUNABLES=";
+
+	for (size_t i = 0; i < t->n_environment; i++)
+		if (!strncmp(t->environment[i], name, sizeof(name) - 1) &&
+		    strstr(t->environment[i], "glibc.elision.enable"))
+			return false;
+	return true;
+}
+
+static struct isa_set need_of(const struct isa_graph *g, uint32_t node, const CkptIsaTask *t)
+{
+	const struct isa_object *o = isa_graph_module(g, node)->object;
+	const struct isa_function *f = isa_graph_function(g, node);
+	struct isa_set need = f->need;
+
+	if ((f->flags & ISA_FN_ELIDES) && o->dispatch && !strcmp(o->dispatch, "glibc") &&
+	    elision_is_off(t))
+		isa_set_remove(&need, isa_feature_set("rtm"));
+	return need;
+}
+
+static int add_node(const struct isa_graph *g, uint32_t node, const CkptIsaTask *t,
+		    CkptIsaModule *m)
+{
+	struct isa_set need = need_of(g, node, t);
 	CkptIsaClass class = class_of(g, node);
 
 	for (unsigned int bit = 0; isa_feature_name(bit); bit++) {
@@ -236,7 +262,6 @@ static int take_trampoline(struct isa_graph *g, CkptIsaTask *t)
 
 	t->has_lazy = true;
 	t->lazy = g->n_lazy;
-	t->has_binding = t->binding = g->binding;
 	if (!g->trampoline)
 		return 0;
 	if (!f || isa_code_decode(m->object, f) < 0 || !(f->flags & ISA_FN_SAVES) ||
@@ -253,6 +278,8 @@ static int take_trampoline(struct isa_graph *g, CkptIsaTask *t)
 		else if (!strcmp(isa_feature_name(bit), "xsave") && strcmp(how, "xsavec") != 0)
 			how = "xsave";
 	}
+	/* What FXSAVE writes is the same everywhere. */
+	t->has_binding = t->binding = g->binding && strcmp(how, "fxsave") != 0;
 	t->trampoline = strdup(how);
 	return t->trampoline ? 0 : -ENOMEM;
 }
@@ -274,6 +301,7 @@ int isa_evidence(struct isa_graph *g, CkptIsaModule **modules, const struct isa_
 			e->lazy = count_unbound(g, m);
 		}
 		e->has_reached = false;
+		e->has_undecoded = true;
 		e->reached = 0;
 	}
 	for (uint32_t i = 0; i < g->n && r == 0; i++) {
@@ -283,9 +311,11 @@ int isa_evidence(struct isa_graph *g, CkptIsaModule **modules, const struct isa_
 			continue;
 		e->has_reached = true;
 		e->reached++;
+		if (isa_graph_function(g, i)->flags & ISA_FN_BAD)
+			e->undecoded++;
 		r = add_bound(g, i, e);
 		if (r == 0 && !isa_set_empty(isa_graph_function(g, i)->need))
-			r = add_node(g, i, e);
+			r = add_node(g, i, t, e);
 	}
 	return r;
 }

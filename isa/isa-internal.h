@@ -85,6 +85,7 @@ struct isa_insn {
 	bool cpuid, nop, lea;
 	bool wide;       /* a 512-bit register */
 	bool save_state; /* XSAVE, XSAVEC or FXSAVE */
+	bool elides;     /* begins, ends or leaves a transaction */
 	bool has_target;
 	uint64_t target; /* of a direct branch or call */
 	bool has_mem;
@@ -137,6 +138,7 @@ enum isa_function_flags {
 	ISA_FN_SAVES = 1 << 4,   /* saves the vector registers */
 	ISA_FN_GOTBASE = 1 << 5, /* finds slots from the table's start */
 	ISA_FN_RANDOM = 1 << 6,  /* needs nothing but RDRAND or RDSEED */
+	ISA_FN_ELIDES = 1 << 7,  /* runs transactions */
 };
 
 /* What leads from a function to somewhere else in its object. */
@@ -175,6 +177,8 @@ struct isa_object {
 	struct isa_range load[32];
 	uint64_t load_off[32], load_filesz[32];
 	bool load_exec[32];
+	struct isa_range
+		code[32]; /* of it, what lies in sections of code: headers and constants don't */
 	size_t n_load;
 	/* Pointers to constructors and to resolvers: called already, or only by ld.so. */
 	struct isa_range init[8];

@@ -67,8 +67,7 @@ bool isa_object_vaddr(const struct isa_object *o, uint64_t off, uint64_t *ret)
 bool isa_object_is_code(const struct isa_object *o, uint64_t vaddr)
 {
 	for (size_t i = 0; i < o->n_load; i++)
-		if (o->load_exec[i] && vaddr >= o->load[i].start &&
-		    vaddr - o->load[i].start < o->load_filesz[i])
+		if (o->load_exec[i] && vaddr >= o->code[i].start && vaddr < o->code[i].end)
 			return true;
 	return false;
 }
@@ -104,6 +103,7 @@ static int take_load(struct isa_object *o, int fd, const Elf64_Phdr *p)
 	o->load_off[i] = p->p_offset;
 	o->load_filesz[i] = p->p_filesz;
 	o->load_exec[i] = p->p_flags & PF_X;
+	o->code[i] = (struct isa_range){ p->p_vaddr, p->p_vaddr + p->p_filesz };
 	if (!i || p->p_vaddr < o->lowest)
 		o->lowest = p->p_vaddr & ~(uint64_t)(IMAGE_PAGE_SIZE - 1);
 	o->n_load++;
@@ -441,10 +441,33 @@ static void take_static_section(struct isa_object *o, const struct sections *s, 
 	}
 }
 
+/* From the first section with code of each segment to the last one. */
+static void take_code(struct isa_object *o, const struct sections *s)
+{
+	for (size_t i = 0; i < o->n_load; i++) {
+		struct isa_range seg = o->code[i], code = { UINT64_MAX, 0 };
+
+		for (size_t k = 0; k < s->n; k++) {
+			const Elf64_Shdr *h = &s->h[k];
+
+			if (!(h->sh_flags & SHF_EXECINSTR) || h->sh_addr < seg.start ||
+			    h->sh_addr > seg.end || h->sh_size > seg.end - h->sh_addr)
+				continue;
+			if (h->sh_addr < code.start)
+				code.start = h->sh_addr;
+			if (h->sh_addr + h->sh_size > code.end)
+				code.end = h->sh_addr + h->sh_size;
+		}
+		if (code.start < code.end)
+			o->code[i] = code;
+	}
+}
+
 static int take_sections(struct isa_object *o, int fd, const struct sections *s, struct tables *t)
 {
 	int r = 0;
 
+	take_code(o, s);
 	for (size_t i = 0; i < s->n && r == 0; i++) {
 		const Elf64_Shdr *h = &s->h[i];
 

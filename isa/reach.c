@@ -213,15 +213,39 @@ static void mark_named(struct isa_graph *g, const char *name, unsigned int state
 	}
 }
 
-static void follow_unbound(struct isa_graph *g, const struct isa_slot *slot, unsigned int state,
-			   const struct from *from)
+/* Is it called only where something has gone wrong, or may well be, as far as its name tells? */
+static bool is_for_errors(const char *name)
 {
+	/* clang-format off */
+	static const char *const names[] = {
+		"__cxa_begin_catch", "__cxa_end_catch", "__cxa_rethrow", "__cxa_throw", "_Unwind_Resume",
+		"__errno_location", "__stack_chk_fail", "__assert_fail", "__fprintf_chk",
+		"__vfprintf_chk", "_exit", "abort", "dlerror", "err", "error", "errx", "exit", "fprintf",
+		"fputc", "fputs", "fwrite", "gai_strerror", "perror", "strerror", "strerror_r", "syslog",
+		"vfprintf", "warn", "warnx",
+	};
+	/* clang-format on */
+
+	for (size_t i = 0; i < CK_ARRAY_SIZE(names); i++)
+		if (!strcmp(names[i], name))
+			return true;
+	return false;
+}
+
+/* The way that ld.so saves registers was chosen at start, as the functions were. It is certain that
+ * it will be used if the program itself calls something that is not bound; in libraries most that
+ * is not bound yet never will be. */
+static void follow_unbound(struct isa_graph *g, const struct isa_module *m,
+			   const struct isa_slot *slot, unsigned int state, const struct from *from)
+{
+	bool sure = (state & ISA_CALLED) && m->object->is_exe && !is_for_errors(slot->name);
 	struct from lazy = *from;
 
 	lazy.why = ISA_WHY_LAZY;
 	g->n_lazy++;
 	if (g->trampoline)
-		mark_addr(g, g->trampoline, ISA_REACHED, &lazy);
+		mark_addr(g, g->trampoline,
+			  ISA_REACHED | (sure ? ISA_CALLED | ISA_CERTAIN | ISA_BOUND : 0u), &lazy);
 	mark_named(g, slot->name, state, from);
 }
 
@@ -237,7 +261,7 @@ static void follow_slot(struct isa_graph *g, const struct isa_module *m, uint64_
 		return;
 	to = isa_space_code(g->s, v);
 	if (to == m && slot->lazy && isa_code_unbound(m->object, v - m->base)) {
-		follow_unbound(g, slot, state, from);
+		follow_unbound(g, m, slot, state, from);
 		return;
 	}
 	if (!to)
@@ -337,6 +361,9 @@ static void follow(struct isa_graph *g, uint32_t node)
 		return;
 	}
 	installer = installs_trampolines(g, m, f);
+	/* What it then does depends on what is bound. */
+	if (f->flags & ISA_FN_SAVES)
+		state &= ISA_REACHED;
 	for (uint32_t i = 0; i < f->n_edges && !g->error; i++)
 		if (!(installer && f->edges[i].kind == ISA_EDGE_ADDRESS))
 			follow_edge(g, m, f, &f->edges[i], state, node);

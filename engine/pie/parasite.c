@@ -33,6 +33,10 @@
 #define F_GETOWNER_UIDS 17
 #define MADV_WILLNEED 3
 #define EINVAL 22
+#define ENOMEM 12
+#define PAGE 4096
+#define LAST_PAGE 0x7ffffffff000 /* nobody can have it */
+#define N_KEYS 16
 #define SOL_SOCKET 1
 #define SO_PEEK_OFF 42
 #define AF_UNIX 1
@@ -307,6 +311,18 @@ static void obey(struct parasite_orders *o)
 		note_order(o, -EINVAL);
 }
 
+/* Nothing tells which keys are allocated, but who names one that isn't is told so before anything
+ * else: mm/mprotect.c, do_mprotect_pkey(). Key 0 always is. */
+static uint32_t ask_keys(void)
+{
+	uint32_t keys = 0;
+
+	for (int key = 1; key < N_KEYS; key++)
+		if (pie_syscall4(__NR_pkey_mprotect, LAST_PAGE, PAGE, 0, key) == -ENOMEM)
+			keys |= 1u << key;
+	return keys;
+}
+
 static void ask_process(struct parasite_process *p)
 {
 	uint32_t v = 0;
@@ -322,6 +338,7 @@ static void ask_process(struct parasite_process *p)
 	p->memory_merge = (int32_t)pie_syscall5(__NR_prctl, PR_GET_MEMORY_MERGE, 0, 0, 0, 0);
 	p->membarrier =
 		(int32_t)pie_syscall3(__NR_membarrier, MEMBARRIER_CMD_GET_REGISTRATIONS, 0, 0);
+	p->keys = ask_keys();
 	p->brk = (uint64_t)pie_syscall1(__NR_brk, 0);
 	/* Not before v5.16, when there was nothing to permit. */
 	if (pie_syscall2(__NR_arch_prctl, ARCH_GET_XCOMP_PERM, &p->xcomp_perm) < 0)

@@ -126,7 +126,7 @@ struct parasite_process {
 	uint32_t dumpable, thp_disabled, subreaper;
 	int32_t memory_merge; /* or -errno */
 	int32_t membarrier;   /* MEMBARRIER_CMD_GET_REGISTRATIONS, or -errno */
-	int32_t pad2;
+	uint32_t keys;        /* protection keys that are allocated, as bits */
 	uint64_t brk;
 	uint64_t xcomp_perm; /* state components that the process may use, as ARCH_GET_XCOMP_PERM */
 	int64_t monotonic_sec, monotonic_nsec, boottime_sec, boottime_nsec;

@@ -38,7 +38,14 @@ static const char status_text[] =
 	"SigIgn:\t0000000001001000\nSigCgt:\t0000000180000000\n"
 	"CapInh:\t0000000000000000\nCapPrm:\t000001fffeffffff\nCapEff:\t0000000000000004\n"
 	"CapBnd:\t0000000000000008\nCapAmb:\t0000000000000010\n"
-	"NoNewPrivs:\t1\nSeccomp:\t2\nSeccomp_filters:\t3\n";
+	"NoNewPrivs:\t1\nSeccomp:\t2\nSeccomp_filters:\t3\n"
+	"x86_Thread_features:\tshstk wrss \nx86_Thread_features_locked:\tshstk wrss \n";
+
+/* Linux 6.6, which has no more to tell where there is no shadow stack */
+static const char status_locked[] =
+	"Name:\tx\nState:\tS (sleeping)\nTgid:\t5\nPid:\t5\nPPid:\t2\nTracerPid:\t0\n"
+	"Uid:\t1\t1\t1\t1\nGid:\t2\t2\t2\t2\nx86_Thread_features:\t\n"
+	"x86_Thread_features_locked:\tshstk \n";
 
 /* the least that a status must have: a zombie of an old kernel */
 static const char status_min[] = "Name:\tx\nState:\tZ (zombie)\nTgid:\t5\nPid:\t5\nPPid:\t2\n"
@@ -174,6 +181,7 @@ START_TEST(status_fields)
 	ck_assert(s.no_new_privs);
 	ck_assert_int_eq(s.seccomp, 2);
 	ck_assert_int_eq(s.seccomp_filters, 3);
+	ck_assert(s.shadow_stack);
 	ck_assert_uint_eq(s.vm_rss_kib, 1776);
 }
 END_TEST
@@ -184,6 +192,9 @@ START_TEST(status_lines_missing)
 	struct proc_status t;
 	char text[sizeof(status_min)];
 
+	ck_assert_int_eq(proc_parse_status(status_locked, strlen(status_locked), &t), 0);
+	ck_assert(!t.shadow_stack);
+	proc_status_done(&t);
 	ck_assert_int_eq(proc_parse_status(status_min, strlen(status_min), &s), 0);
 	ck_assert_uint_eq(s.umask, UINT32_MAX);
 	ck_assert_int_eq(s.seccomp_filters, -1);

@@ -45,6 +45,7 @@ static const char program[] =
 	"  snprintf(b, sizeof(b), \"%u %g %g %d\", i, sum(999), dot(x, 999), v[3]);\n"
 	"  memset(c, 'a', 299); memcpy(c, b, strlen(b) + 1);\n"
 	"  if (strcmp(b, c) || strchr(c, '~')) return 1;\n"
+	"#ifdef LATER\n  if (i == ~0u) LATER;\n#endif\n"
 	"  free(m); } }\n";
 
 static void setup(void)
@@ -331,6 +332,7 @@ START_TEST(portable_launch)
 	ck_assert_int_lt(class_of(l.isa, "ssse3"), CKPT_ISA_CLASS__CKPT_ISA_CERTAIN);
 	ck_assert_int_lt(class_of(l.isa, "sse4_2"), CKPT_ISA_CLASS__CKPT_ISA_CERTAIN);
 	ck_assert_int_lt(class_of(l.isa, "xsavec"), CKPT_ISA_CLASS__CKPT_ISA_POSSIBLE);
+	ck_assert_int_eq(class_of(l.isa, "rtm"), 0);
 	end(pid, &l);
 	/* The trap: without the last word, memmove stays bound to AVX code. */
 	if (!cpu_has("avx2"))
@@ -339,6 +341,32 @@ START_TEST(portable_launch)
 	memset(&l, 0, sizeof(l));
 	look(pid, &l);
 	ck_assert_int_eq(class_of(l.isa, "avx"), CKPT_ISA_CLASS__CKPT_ISA_CERTAIN);
+	end(pid, &l);
+}
+END_TEST
+
+/* What is called and not bound is bound in the way that was chosen at start. */
+START_TEST(lazy_binding_is_certain)
+{
+	struct looked l = { 0 };
+	pid_t pid;
+
+	if (!cpu_has("xsavec"))
+		SKIP("no XSAVEC");
+	ck_assert(build("gcc -O2 -Wl,-z,lazy '-DLATER=puts(\"x\")'"));
+	pid = start("");
+	look(pid, &l);
+	ck_assert_str_eq(l.isa->tasks[0]->trampoline, "xsavec");
+	ck_assert_int_eq(class_of(l.isa, "xsavec"), CKPT_ISA_CLASS__CKPT_ISA_CERTAIN);
+	end(pid, &l);
+	ck_assert(build("gcc -O2 -Wl,-z,now"));
+	pid = start("glibc.elision.enable=1");
+	memset(&l, 0, sizeof(l));
+	look(pid, &l);
+	ck_assert_int_lt(class_of(l.isa, "xsavec"), CKPT_ISA_CLASS__CKPT_ISA_CERTAIN);
+	/* The libraries still bind among themselves, perhaps. Whoever asks for transactions may run
+	 * them. */
+	ck_assert_int_gt(class_of(l.isa, "rtm"), 0);
 	end(pid, &l);
 }
 END_TEST
@@ -358,6 +386,7 @@ int main(void)
 	tcase_add_test(t, chosen_by_glibc);
 	tcase_add_loop_test(t, room_of_this_cpu, 0, 2);
 	tcase_add_test(t, portable_launch);
+	tcase_add_test(t, lazy_binding_is_certain);
 	suite_add_tcase(s, t);
 	srunner_run_all(r, CK_ENV);
 	failed = srunner_ntests_failed(r);
