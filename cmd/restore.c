@@ -122,11 +122,18 @@ static int end_as(int status)
 static unsigned int flags(const struct cmd_args *a, struct policy *policy)
 {
 	unsigned int f = 0;
+	const char *rule;
 
 	if (cmd_has(a, "detach"))
 		f |= ENGINE_DETACH;
 	if (cmd_has(a, "no-inplace"))
 		f |= ENGINE_NO_INPLACE;
+	for (size_t i = 0; (rule = cmd_each(a, "override", &i));) {
+		if (!strcmp(rule, "cpu.xsave.component"))
+			f |= ENGINE_DROP_STATE;
+		if (!strcmp(rule, "cpu.xsave.frame"))
+			f |= ENGINE_DROP_FRAMES;
+	}
 	/* Either word gives the job the caller's terminal. */
 	if (cmd_has(a, "shell-job") || policy_allows(policy, "shell-job")) {
 		f |= ENGINE_RESTORE_SHELL_JOB;

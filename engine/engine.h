@@ -77,6 +77,10 @@ enum engine_restore_flags {
 	ENGINE_DETACH = 1 << 0,            /* return once the job runs */
 	ENGINE_RESTORE_SHELL_JOB = 1 << 1, /* the caller's terminal and session become the job's */
 	ENGINE_NO_INPLACE = 1 << 2,        /* always a fresh pid namespace */
+	/* Go on without live state that this CPU lacks: of threads; of what handlers interrupted.
+	 */
+	ENGINE_DROP_STATE = 1 << 3,
+	ENGINE_DROP_FRAMES = 1 << 4,
 };
 
 /* How the job comes to what is elsewhere on this host. */

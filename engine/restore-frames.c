@@ -24,6 +24,7 @@ struct plan {
 	size_t thread;
 	const CkptCpuFacts *source; /* NULL: a foreign image */
 	const struct arch_xstate_layout *host;
+	bool drop;   /* what there is no place for */
 	int fd;      /* of the task's pages */
 	size_t seen; /* frames of the thread */
 	struct ck_err *err;
@@ -110,8 +111,10 @@ static int translate(struct plan *p, const struct cpuinfo_frame *f)
 		return ck_fail(p->err, CK_ERR_IMAGE, r, "cannot read a signal frame");
 	layout_of(p, f, &from);
 	r = arch_frame_translate(&from, p->host,
-				 note && note->in_syscall ? ARCH_XSTATE_CALLER_SAVED : 0, area,
-				 f->size, f->room, p->err);
+				 p->drop                    ? ~0ull
+				 : note && note->in_syscall ? ARCH_XSTATE_CALLER_SAVED
+							    : 0,
+				 area, f->size, f->room, p->err);
 	if (r <= 0)
 		return r;
 	return engine_patch(p->task, f->area, ck_take_ptr(&area), f->room, p->err);
@@ -202,6 +205,7 @@ int engine_plan_frames(struct engine_restore *r, const struct arch_xstate_layout
 	if (rc < 0 || (source && is_hosts(source->cpu, host)))
 		return rc;
 	p.source = source ? source->cpu : NULL;
+	p.drop = r->opts->flags & ENGINE_DROP_FRAMES;
 	for (size_t i = 0; i < r->n_tasks && rc == 0; i++) {
 		p.task = &r->tasks[i];
 		rc = p.task->zombie ? 0 : plan_task(&p, r->image);

@@ -267,8 +267,25 @@ static void plan_exit(const struct engine_rproc *p)
 
 /* State for the tracer, translated now, while a refusal still costs nothing. A thread that was
  * stopped in a system call has nothing in the registers that calls may change. */
-static int plan_registers(struct engine_rtask *t, const struct arch_xstate_layout *l,
-			  struct ck_err *err)
+static int plan_state(struct engine_restore *r, const ThreadInfoX86 *ti, struct engine_rregs *g,
+		      const struct arch_xstate_layout *l, struct ck_err *err)
+{
+	bool in_call = (int64_t)ti->gpregs->orig_ax >= 0;
+	uint64_t dead = in_call ? ARCH_XSTATE_CALLER_SAVED : 0;
+	int rc = arch_xstate_from_image(l, ti->fpregs, dead, g->xstate, g->xstate_len, err);
+
+	if (rc == 0 || err->kind != CK_ERR_HOST || !(r->opts->flags & ENGINE_DROP_STATE))
+		return rc;
+	*err = (struct ck_err)CK_ERR_INIT;
+	memset(g->xstate, 0, g->xstate_len);
+	rc = arch_xstate_from_image(l, ti->fpregs, ~0ull, g->xstate, g->xstate_len, err);
+	if (rc == 0)
+		engine_note(r, "live register state that this CPU lacks is lost, as was asked for");
+	return rc;
+}
+
+static int plan_registers(struct engine_restore *r, struct engine_rtask *t,
+			  const struct arch_xstate_layout *l, struct ck_err *err)
 {
 	int rc = 0;
 
@@ -277,7 +294,6 @@ static int plan_registers(struct engine_rtask *t, const struct arch_xstate_layou
 		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot plan registers");
 	for (size_t i = 0; i < t->n_threads && rc == 0; i++) {
 		const ThreadInfoX86 *ti = t->core[i]->thread_info;
-		bool in_call = ti && (int64_t)ti->gpregs->orig_ax >= 0;
 		struct engine_rregs *g = &t->regs[i];
 
 		if (!ti) /* a leader that has ended */
@@ -288,9 +304,7 @@ static int plan_registers(struct engine_rtask *t, const struct arch_xstate_layou
 			return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot plan registers");
 		rc = arch_regs_from_image(ti->gpregs, &g->regs, err);
 		if (rc == 0)
-			rc = arch_xstate_from_image(l, ti->fpregs,
-						    in_call ? ARCH_XSTATE_CALLER_SAVED : 0,
-						    g->xstate, g->xstate_len, err);
+			rc = plan_state(r, ti, g, l, err);
 		if (rc < 0)
 			ck_err_at(err, rc, "thread %u", t->ps->threads[i]);
 	}
@@ -305,7 +319,7 @@ static int plan_all_registers(struct engine_restore *r, struct ck_err *err)
 	for (size_t i = 0; i < r->n_tasks && rc == 0; i++) {
 		if (r->tasks[i].zombie)
 			continue;
-		rc = plan_registers(&r->tasks[i], &l, err);
+		rc = plan_registers(r, &r->tasks[i], &l, err);
 		if (rc < 0)
 			ck_err_at(err, rc, ENGINE_RTASK_FMT, ENGINE_RTASK_ARG(&r->tasks[i]));
 	}

@@ -338,6 +338,81 @@ int isa_code_decode(struct isa_object *o, struct isa_function *f)
 	return 0;
 }
 
+/* ---- a part of one ---- */
+
+struct part {
+	const struct isa_object *o;
+	struct isa_function *f; /* that becomes the part */
+	struct edges e;
+	uint8_t *seen;  /* for each byte of the function: an instruction begins there */
+	uint64_t *todo; /* where to go on */
+	size_t n_todo, todo_size;
+	bool tzcnt, all;
+};
+
+static int go_on_at(struct part *p, uint64_t vaddr)
+{
+	if (!inside(p->f, vaddr) || p->seen[vaddr - p->f->start])
+		return 0;
+	if (!isa_grow(&p->todo, p->n_todo, &p->todo_size, sizeof(*p->todo)))
+		return -ENOMEM;
+	p->todo[p->n_todo++] = vaddr;
+	return 0;
+}
+
+/* One instruction after the other, until control goes elsewhere. */
+static int run_through(struct part *p, uint64_t at)
+{
+	int r = 0;
+
+	while (r == 0 && inside(p->f, at) && !p->seen[at - p->f->start]) {
+		const uint8_t *code = isa_object_at(p->o, at, p->f->end - at);
+		struct isa_insn in;
+
+		p->seen[at - p->f->start] = 1;
+		if (!code || !isa_decode(code, p->f->end - at, at, &in))
+			return 0;
+		p->tzcnt = p->tzcnt || in.tzcnt;
+		/* A jump through a table may lead anywhere; one through a slot leaves. */
+		if (in.flow == ISA_FLOW_INDIRECT && !(in.has_mem && isa_object_slot(p->o, in.mem)))
+			p->all = true;
+		take_flags(p->f, &in);
+		r = add_operands(p->o, p->f, &in, &p->e);
+		if (r == 0 && in.has_target && in.flow != ISA_FLOW_CALL)
+			r = go_on_at(p, in.target);
+		at += in.len;
+		if (in.flow != ISA_FLOW_ON && in.flow != ISA_FLOW_BRANCH &&
+		    in.flow != ISA_FLOW_CALL)
+			return r;
+		if (r == 0 && at == p->f->end && in.flow != ISA_FLOW_CALL)
+			r = add_edge(&p->e, at, ISA_EDGE_CALL);
+	}
+	return r;
+}
+
+int isa_code_from(const struct isa_object *o, const struct isa_function *f, uint64_t vaddr,
+		  struct isa_function *ret)
+{
+	struct part p = { .o = o, .f = ret };
+	int r;
+
+	*ret = (struct isa_function){ .start = f->start, .end = f->end };
+	p.seen = calloc(f->end - f->start + 1, 1);
+	r = p.seen ? run_through(&p, vaddr) : -ENOMEM;
+	while (r == 0 && p.n_todo)
+		r = run_through(&p, p.todo[--p.n_todo]);
+	free(p.seen);
+	free(p.todo);
+	if (r < 0 || p.all) {
+		free(p.e.e);
+		return r < 0 ? r : 1;
+	}
+	settle(ret, p.tzcnt);
+	ret->n_edges = (uint32_t)p.e.n;
+	ret->edges = p.e.e;
+	return 0;
+}
+
 uint64_t isa_code_first(const struct isa_object *o, const struct isa_function *f, unsigned int bit)
 {
 	const uint8_t *p = isa_object_at(o, f->start, f->end - f->start);

@@ -167,13 +167,25 @@ static struct isa_set need_of(const struct isa_graph *g, uint32_t node, const Ck
 	return need;
 }
 
+/* What threads can still execute of it, for certain: where the module chooses nothing by CPU. */
+static struct isa_set live_need(const struct isa_graph *g, uint32_t node)
+{
+	struct isa_set need = { { 0 } };
+
+	for (size_t i = 0; i < g->n_live && !isa_graph_module(g, node)->object->dispatch; i++)
+		if (g->live[i].node == node)
+			isa_set_add(&need, g->live[i].need);
+	return need;
+}
+
 static int add_node(const struct isa_graph *g, uint32_t node, const CkptIsaTask *t,
 		    CkptIsaModule *m)
 {
-	struct isa_set need = need_of(g, node, t);
-	CkptIsaClass class = class_of(g, node);
+	struct isa_set need = need_of(g, node, t), live = live_need(g, node);
 
 	for (unsigned int bit = 0; isa_feature_name(bit); bit++) {
+		CkptIsaClass class = isa_set_has(live, bit) ? CKPT_ISA_CLASS__CKPT_ISA_CERTAIN
+							    : class_of(g, node);
 		CkptIsaNeed *n;
 		int r = 0;
 

@@ -230,6 +230,12 @@ int isa_code_divide(struct isa_object *o);
 struct isa_function *isa_code_find(const struct isa_object *o, uint64_t vaddr);
 /* Fills in need, flags and edges, once. -ENOMEM. */
 int isa_code_decode(struct isa_object *o, struct isa_function *f);
+/*
+ * What can still be executed of f by whoever is at vaddr: *ret has the needs and edges of that
+ * part, to be freed by the caller (ret->edges). 1: it can't be told from the rest. -ENOMEM.
+ */
+int isa_code_from(const struct isa_object *o, const struct isa_function *f, uint64_t vaddr,
+		  struct isa_function *ret);
 /* A stub of a procedure linkage table at vaddr jumps through *ret_slot. */
 bool isa_code_stub(const struct isa_object *o, uint64_t vaddr, uint64_t *ret_slot);
 /* Is this the part of such a stub that a slot leads to before it is bound? */
@@ -350,12 +356,21 @@ struct isa_node {
 	const char *bound; /* the symbol that is bound to it */
 };
 
+/* A function that a thread executes or will return to. */
+struct isa_live {
+	uint32_t node;
+	uint64_t vaddr;      /* where */
+	struct isa_set need; /* of what it can still execute there */
+};
+
 struct isa_graph {
 	struct isa_space *s;
 	struct isa_node *node; /* one for each function of each module */
 	size_t n;
 	uint32_t *todo;
 	size_t n_todo, todo_size;
+	struct isa_live *live;
+	size_t n_live, live_size;
 	uint64_t trampoline; /* that binds lazily, 0: none is in use */
 	uint32_t n_lazy;     /* unbound slots that can be reached */
 	bool binding;        /* a thread is in the trampoline, or will return there */

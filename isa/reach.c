@@ -8,7 +8,8 @@
  * task's memory.
  *
  * Two sets. "Reached" may be executed: more than what will be. "Called" follows only direct calls
- * from where threads stand; it is certain where, on the way, nothing asks for the CPU any more.
+ * from where threads stand, or return to, and not from what lies behind them; it is certain where,
+ * on the way, nothing asks for the CPU any more.
  *
  * Not seen, and said so in docs/CPU.md: code that is loaded later, pointers that are stored in
  * other forms, or unaligned, or only outside the image.
@@ -161,6 +162,26 @@ static void mark_addr(struct isa_graph *g, uint64_t addr, unsigned int state,
 
 /* ---- slots ---- */
 
+/* Is it called only where something has gone wrong, or may well be, as far as its name tells? */
+static bool is_for_errors(const char *name)
+{
+	/* clang-format off */
+	static const char *const names[] = {
+		"_Unwind_Resume", "__assert_fail", "__cxa_begin_catch", "__cxa_end_catch",
+		"__cxa_rethrow", "__cxa_throw", "__errno_location", "__fprintf_chk",
+		"__stack_chk_fail", "__vfprintf_chk", "_exit", "abort", "dcgettext", "dcngettext",
+		"dgettext", "dlerror", "err", "error", "errx", "exit", "fprintf", "fputc", "fputs",
+		"fwrite", "gai_strerror", "gettext", "perror", "strerror", "strerror_r", "syslog",
+		"vfprintf", "warn", "warnx",
+	};
+	/* clang-format on */
+
+	for (size_t i = 0; i < CK_ARRAY_SIZE(names); i++)
+		if (!strcmp(names[i], name))
+			return true;
+	return false;
+}
+
 static const char *resolver_name(const struct isa_object *o, uint64_t resolver)
 {
 	const struct isa_symbol *s = isa_object_symbol(o, resolver);
@@ -213,32 +234,13 @@ static void mark_named(struct isa_graph *g, const char *name, unsigned int state
 	}
 }
 
-/* Is it called only where something has gone wrong, or may well be, as far as its name tells? */
-static bool is_for_errors(const char *name)
-{
-	/* clang-format off */
-	static const char *const names[] = {
-		"__cxa_begin_catch", "__cxa_end_catch", "__cxa_rethrow", "__cxa_throw", "_Unwind_Resume",
-		"__errno_location", "__stack_chk_fail", "__assert_fail", "__fprintf_chk",
-		"__vfprintf_chk", "_exit", "abort", "dlerror", "err", "error", "errx", "exit", "fprintf",
-		"fputc", "fputs", "fwrite", "gai_strerror", "perror", "strerror", "strerror_r", "syslog",
-		"vfprintf", "warn", "warnx",
-	};
-	/* clang-format on */
-
-	for (size_t i = 0; i < CK_ARRAY_SIZE(names); i++)
-		if (!strcmp(names[i], name))
-			return true;
-	return false;
-}
-
 /* The way that ld.so saves registers was chosen at start, as the functions were. It is certain that
  * it will be used if the program itself calls something that is not bound; in libraries most that
  * is not bound yet never will be. */
 static void follow_unbound(struct isa_graph *g, const struct isa_module *m,
 			   const struct isa_slot *slot, unsigned int state, const struct from *from)
 {
-	bool sure = (state & ISA_CALLED) && m->object->is_exe && !is_for_errors(slot->name);
+	bool sure = (state & ISA_CALLED) && m->object->is_exe;
 	struct from lazy = *from;
 
 	lazy.why = ISA_WHY_LAZY;
@@ -259,6 +261,8 @@ static void follow_slot(struct isa_graph *g, const struct isa_module *m, uint64_
 
 	if (!slot || !isa_space_read(g->s, m->base + vaddr, &v, sizeof(v)) || !v)
 		return;
+	if (is_for_errors(slot->name))
+		state &= ISA_REACHED;
 	to = isa_space_code(g->s, v);
 	if (to == m && slot->lazy && isa_code_unbound(m->object, v - m->base)) {
 		follow_unbound(g, m, slot, state, from);
@@ -404,15 +408,66 @@ static void note_binding(struct isa_graph *g, uint64_t addr)
 		g->binding = true;
 }
 
+static bool is_live(const struct isa_graph *g, uint32_t node, uint64_t vaddr)
+{
+	for (size_t i = 0; i < g->n_live; i++)
+		if (g->live[i].node == node && g->live[i].vaddr == vaddr)
+			return true;
+	return false;
+}
+
+/* What a thread can still call of a function that it is in. */
+static void follow_live(struct isa_graph *g, const struct isa_module *m,
+			const struct isa_function *part, uint32_t node, const struct from *from)
+{
+	unsigned int state = settle_state(g, m, ISA_REACHED | ISA_CALLED, from);
+
+	for (uint32_t i = 0; i < part->n_edges; i++)
+		if (part->edges[i].kind == ISA_EDGE_CALL || part->edges[i].kind == ISA_EDGE_SLOT ||
+		    part->edges[i].kind == ISA_EDGE_DATA)
+			follow_edge(g, m, part, &part->edges[i], state, node);
+}
+
+/* A thread is there, or will return there: all of the function can be reached, for whoever comes
+ * again; but what this thread calls comes after this place. */
+static void mark_live(struct isa_graph *g, const struct isa_module *m, uint64_t vaddr,
+		      const struct from *from)
+{
+	const struct isa_function *f = isa_code_find(m->object, vaddr);
+	struct isa_function part;
+	uint32_t node;
+	int r;
+
+	if (!f || g->error || is_live(g, node = node_of(m, f), vaddr))
+		return;
+	mark_vaddr(g, m, vaddr, ISA_REACHED, from);
+	r = isa_code_from(m->object, f, vaddr, &part);
+	if (r < 0 || !isa_grow(&g->live, g->n_live, &g->live_size, sizeof(*g->live))) {
+		g->error = -ENOMEM;
+		return;
+	}
+	if (r > 0) {
+		mark_vaddr(g, m, vaddr, ISA_REACHED | ISA_CALLED, from);
+		return;
+	}
+	g->live[g->n_live++] = (struct isa_live){ node, vaddr, part.need };
+	if (!(part.flags & ISA_FN_SAVES))
+		follow_live(g, m, &part, node, from);
+	free(part.edges);
+}
+
 /* What a thread executes and will return to. */
 static void mark_stack(struct isa_graph *g, const struct isa_thread *t, uint32_t tid)
 {
 	const struct isa_vma *v = isa_space_vma(g->s, t->sp);
 	struct from from = { .node = NO_NODE, .why = ISA_WHY_THREAD, .tid = tid };
 	CK_AUTO(free) uint64_t *w = NULL;
+	const struct isa_module *at;
 	size_t len;
 
-	mark_addr(g, t->ip, ISA_REACHED | ISA_CALLED, &from);
+	at = isa_space_code(g->s, t->ip);
+	if (at)
+		mark_live(g, at, t->ip - at->base, &from);
 	note_binding(g, t->ip);
 	if (!v)
 		return;
@@ -432,7 +487,7 @@ static void mark_stack(struct isa_graph *g, const struct isa_thread *t, uint32_t
 		if (m)
 			note_binding(g, w[i]);
 		if (m && isa_code_after_call(m->object, w[i] - m->base))
-			mark_vaddr(g, m, w[i] - m->base, ISA_REACHED | ISA_CALLED, &from);
+			mark_live(g, m, w[i] - m->base, &from);
 	}
 }
 
@@ -580,4 +635,5 @@ void isa_graph_done(struct isa_graph *g)
 {
 	free(g->node);
 	free(g->todo);
+	free(g->live);
 }
