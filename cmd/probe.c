@@ -48,7 +48,7 @@ static int probe_for(const char *dir, const struct fsmap_maps *maps, CkptFacts *
 		r = policy_read_needs(img, maps, &needs, &source, err);
 	if (r == 0)
 		r = policy_look(needs, ret, err);
-	if (r == 0 && probe_path_packages(*ret) < 0)
+	if (r == 0 && probe_path_packages(*ret, needs) < 0)
 		r = ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot look at this host's packages");
 	return r;
 }

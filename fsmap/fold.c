@@ -263,17 +263,27 @@ static int kind_of(const struct fsmap_item *it)
 			return FSMAP_CHANGED_TYPE;
 		if (fsmap_is_written(it->need))
 			return FSMAP_CHANGED_OUTPUT;
+		if (it->need->package)
+			return FSMAP_CHANGED_PACKAGE;
 		return it->need->has_build_id ? FSMAP_CHANGED_BUILD : FSMAP_CHANGED_INPUT;
+	case FSMAP_FILE:
+		return it->need->package ? FSMAP_MISSING_PACKAGE : FSMAP_MISSING_FILE;
 	default:
 		return 0;
 	}
+}
+
+static bool is_of_package(const struct fsmap_item *it)
+{
+	return (it->cause == FSMAP_CHANGED && it->kind == FSMAP_CHANGED_PACKAGE) ||
+	       (it->cause == FSMAP_FILE && it->kind == FSMAP_MISSING_PACKAGE);
 }
 
 static void set_key(struct fsmap_item *it)
 {
 	const char *slash = strrchr(it->need->path, '/');
 
-	if (!it->fact) {
+	if (!it->fact || is_of_package(it)) {
 		it->key = ""; /* all of them are one group */
 		it->key_len = 0;
 		return;
@@ -323,7 +333,7 @@ size_t fsmap_group_end(const struct fsmap_items *items, size_t from)
 /* The length of the first depth components of a key: "/a/b" for 2. */
 static size_t cut(const struct fsmap_item *it, size_t depth)
 {
-	if (!depth)
+	if (!depth && it->key_len)
 		return 1;
 	for (size_t i = 1; i < it->key_len; i++)
 		if (it->key[i] == '/' && --depth == 0)
@@ -397,6 +407,25 @@ static void split_dirs(struct fsmap_items *items, enum fsmap_cause wanted)
 static bool is_dir_cause(enum fsmap_cause c)
 {
 	return c == FSMAP_DIR || c == FSMAP_CWD;
+}
+
+bool fsmap_asks_packages(const CkptNeeds *needs, const CkptFacts *facts)
+{
+	const struct rule_input in = { .needs = needs, .target = facts, .live = true };
+	CK_AUTO(facts_index) struct facts_index index = { .facts = facts };
+
+	for (size_t i = 0; i < needs->n_paths; i++) {
+		const CkptNeedPath *p = needs->paths[i];
+		const CkptPathFact *f;
+		enum fsmap_cause c;
+
+		if (!p->package || fact_of(&index, i, p->path, &f) < 0 || !f)
+			continue;
+		c = cause_of(&in, p, f);
+		if (c == FSMAP_CHANGED || c == FSMAP_FILE)
+			return true;
+	}
+	return false;
 }
 
 int fsmap_collect(const struct rule_input *in, enum fsmap_cause cause, struct fsmap_items *ret)

@@ -34,9 +34,15 @@ enum fsmap_denial {
 };
 enum fsmap_change {
 	FSMAP_CHANGED_TYPE,
-	FSMAP_CHANGED_BUILD,  /* of a program or library */
-	FSMAP_CHANGED_INPUT,  /* that is only read */
-	FSMAP_CHANGED_OUTPUT, /* that the job writes */
+	FSMAP_CHANGED_PACKAGE, /* owned by a package, which can bring what was there */
+	FSMAP_CHANGED_BUILD,   /* of a program or library */
+	FSMAP_CHANGED_INPUT,   /* that is only read */
+	FSMAP_CHANGED_OUTPUT,  /* that the job writes */
+};
+
+enum fsmap_missing {
+	FSMAP_MISSING_FILE,
+	FSMAP_MISSING_PACKAGE, /* likewise */
 };
 
 struct fsmap_item {

@@ -61,6 +61,9 @@ int fsmap_read_needs(const struct image *img, CkptNeeds **ret, struct ck_err *er
  */
 int fsmap_look(const CkptNeeds *needs, CkptFacts *facts);
 
+/* Is something that a package owned changed or missing, so that the packages here matter? */
+bool fsmap_asks_packages(const CkptNeeds *needs, const CkptFacts *facts);
+
 /* What CVMFS says of a repository by extended attributes of its root. */
 struct fsmap_cvmfs {
 	char fqrn[256];

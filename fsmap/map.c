@@ -339,6 +339,8 @@ static int map_one(struct moving *v, CkptNeedPath *p)
 	p->recorded = strdup(p->path);
 	if (!p->recorded || map_field(v->maps, &p->path) < 0 || moved_mount(v, p, m, &mount) < 0)
 		return -ENOMEM;
+	free(p->package); /* which installs nothing there */
+	p->package = NULL;
 	if (!mount && p->mount_point && is_inner(p->mount_point, m))
 		return map_field(v->maps, &p->mount_point) < 0 ? -ENOMEM : 0;
 	free(p->mount_point);

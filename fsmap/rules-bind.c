@@ -50,7 +50,7 @@ static void remedy_place(struct finding *f, const CkptBindFact *b, const char *a
 {
 	CK_AUTO(strbuf) struct ck_strbuf q = CK_STRBUF_INIT, up = CK_STRBUF_INIT;
 	const char *slash = strrchr(b->place, '/');
-	CK_AUTO(free) char *dir = strndup(b->place, (size_t)(slash - b->place));
+	CK_AUTO(free) char *dir = strndup(b->place, slash ? (size_t)(slash - b->place) : 0);
 
 	fsmap_quote(&q, b->place);
 	if (dir)

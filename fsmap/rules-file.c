@@ -101,6 +101,7 @@ void fsmap_report_changed(const struct rule *r, const struct rule_input *in,
 		const char *what, *have;
 	} texts[] = {
 		[FSMAP_CHANGED_TYPE] = { "paths", "other types of files at their places" },
+		[FSMAP_CHANGED_PACKAGE] = { NULL, NULL },
 		[FSMAP_CHANGED_BUILD] = { "libraries and programs", "other versions of them" },
 		[FSMAP_CHANGED_INPUT] = { "files", "other contents" },
 		[FSMAP_CHANGED_OUTPUT] = { "output files", "not what the job had written" },
@@ -108,6 +109,10 @@ void fsmap_report_changed(const struct rule *r, const struct rule_input *in,
 	int kind = items->item[from].kind;
 	struct finding *f;
 
+	if (kind == FSMAP_CHANGED_PACKAGE) {
+		fsmap_report_packages(r, in, items, from, to, out);
+		return;
+	}
 	if (to - from < FSMAP_FOLD_FROM) {
 		for (size_t i = from; i < to; i++)
 			changed_one(r, in, &items->item[i], out);

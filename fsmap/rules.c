@@ -190,6 +190,10 @@ static void report_missing(const struct rule *r, const struct rule_input *in,
 {
 	struct finding *f;
 
+	if (items->item[from].kind == FSMAP_MISSING_PACKAGE) {
+		fsmap_report_packages(r, in, items, from, to, out);
+		return;
+	}
 	if (to - from < FSMAP_FOLD_FROM) {
 		for (size_t i = from; i < to; i++)
 			missing_one(r, in, &items->item[i], out);

@@ -43,6 +43,11 @@ void fsmap_report_doubt(const struct rule *r, const struct rule_input *in,
 			const struct fsmap_items *items, size_t from, size_t to,
 			struct findings *out);
 
+/* rules-package.c: of items that packages owned, all in one */
+void fsmap_report_packages(const struct rule *r, const struct rule_input *in,
+			   const struct fsmap_items *items, size_t from, size_t to,
+			   struct findings *out);
+
 /* rules-bind.c */
 void fsmap_report_hidden(const struct rule *r, const struct rule_input *in,
 			 const struct fsmap_items *items, size_t from, size_t to,

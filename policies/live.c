@@ -221,7 +221,8 @@ int policy_look(const CkptNeeds *needs, CkptFacts **ret, struct ck_err *err)
 
 	if (r < 0)
 		return r;
-	if (fsmap_look(needs, host) < 0 || look_pids(needs, host) < 0)
+	if (fsmap_look(needs, host) < 0 || look_pids(needs, host) < 0 ||
+	    (fsmap_asks_packages(needs, host) && probe_path_packages(host, needs) < 0))
 		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot look at this host");
 	probe_user_tasks(host);
 	*ret = ck_take_ptr(&host);

@@ -326,7 +326,7 @@ static int fill(CkptFacts *facts, struct ck_err *err)
 	if (r == 0)
 		r = probe_modules(facts);
 	if (r == 0)
-		r = probe_packages_in(facts, PROBE_DPKG);
+		r = probe_packages(facts);
 	if (r == 0)
 		r = mount_facts(facts);
 	return r < 0 ? r : cpuinfo_facts(&facts->cpu, err);

@@ -28,6 +28,14 @@ static const char *const sources[] = {
 	"rdma-core", "python3*", "numactl", "hwloc",   "blis", "lammps",  "nvidia-*",
 };
 
+/* dpkg(1) has it from there, too. */
+static const char *admin_dir(void)
+{
+	const char *dir = getenv("DPKG_ADMINDIR");
+
+	return dir && dir[0] == '/' ? dir : "/var/lib/dpkg";
+}
+
 struct field {
 	const char *p;
 	size_t len;
@@ -118,15 +126,49 @@ static bool is_installed(const struct stanza *s)
 	return s->package.len && s->version.len && ends(&s->status, " installed");
 }
 
-static bool is_asked_for(const CkptFacts *facts, const struct field *name)
-{
-	for (size_t i = 0; i < facts->n_paths; i++) {
-		const char *p = facts->paths[i]->package;
+/* ---- packages that somebody asked for, whatever they hold ---- */
 
-		if (p && name->p && strlen(p) == name->len && !memcmp(p, name->p, name->len))
-			return true;
-	}
-	return false;
+struct asked {
+	const char **name; /* sorted */
+	size_t n;
+};
+
+static int compare_strings(const void *a, const void *b)
+{
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static int compare_field(const void *field, const void *name)
+{
+	const struct field *f = field;
+	const char *s = *(const char *const *)name;
+	int r = strncmp(f->p, s, f->len);
+
+	return r ? r : -(s[f->len] != '\0');
+}
+
+static bool is_asked_for(const struct asked *a, const struct field *name)
+{
+	return a->n && name->len &&
+	       bsearch(name, a->name, a->n, sizeof(*a->name), compare_field) != NULL;
+}
+
+/* Those that own a path, and those that did where the image was made. */
+static int ask_for(struct asked *a, const CkptFacts *facts, const CkptNeeds *needs)
+{
+	size_t room = facts->n_paths + (needs ? needs->n_paths : 0);
+
+	a->name = calloc(room + 1, sizeof(*a->name));
+	if (!a->name)
+		return -ENOMEM;
+	for (size_t i = 0; i < facts->n_paths; i++)
+		if (facts->paths[i]->package)
+			a->name[a->n++] = facts->paths[i]->package;
+	for (size_t i = 0; needs && i < needs->n_paths; i++)
+		if (needs->paths[i]->package)
+			a->name[a->n++] = needs->paths[i]->package;
+	qsort(a->name, a->n, sizeof(*a->name), compare_strings);
+	return 0;
 }
 
 static int add(CkptFacts *facts, const struct stanza *s, const struct field *source)
@@ -154,7 +196,14 @@ static bool is_library(const struct field *name)
 	       !ends(name, "-dbg") && !ends(name, "-bin") && !ends(name, "-devtools");
 }
 
-int probe_packages_in(CkptFacts *facts, const char *admin)
+static void forget(CkptFacts *facts)
+{
+	for (size_t i = 0; i < facts->n_packages; i++)
+		ckpt_package__free_unpacked(facts->packages[i], NULL);
+	facts->n_packages = 0;
+}
+
+static int read_status(CkptFacts *facts, const char *admin, const struct asked *asked)
 {
 	CK_AUTO(free) char *path = NULL;
 	CK_AUTO(free) char *text = NULL;
@@ -167,9 +216,7 @@ int probe_packages_in(CkptFacts *facts, const char *admin)
 	}
 	if (ck_read_file_at(AT_FDCWD, path, MAX_STATUS, &text, NULL) < 0)
 		return 0;
-	for (size_t i = 0; i < facts->n_packages; i++)
-		ckpt_package__free_unpacked(facts->packages[i], NULL);
-	facts->n_packages = 0;
+	forget(facts);
 	if (!facts->packages_from)
 		facts->packages_from = strdup("dpkg");
 	if (!facts->packages_from)
@@ -177,13 +224,25 @@ int probe_packages_in(CkptFacts *facts, const char *admin)
 	for (rest = text; next_stanza(&rest, &s);) {
 		const struct field *source = s.source.len ? &s.source : &s.package;
 		bool wanted =
-			is_asked_for(facts, &s.package) ||
+			is_asked_for(asked, &s.package) ||
 			(is_library(&s.package) && is_wanted_source(source->p, source_len(source)));
 
 		if (is_installed(&s) && wanted && add(facts, &s, source) < 0)
 			return -ENOMEM;
 	}
 	return 0;
+}
+
+int probe_packages_in(CkptFacts *facts, const char *admin)
+{
+	const struct asked nobody = { 0 };
+
+	return read_status(facts, admin, &nobody);
+}
+
+int probe_packages(CkptFacts *facts)
+{
+	return probe_packages_in(facts, admin_dir());
 }
 
 /* ---- which package owns a path ---- */
@@ -246,7 +305,7 @@ static int claim(CkptPathFact **sorted, size_t n, char *text, const char *file)
 	return 0;
 }
 
-int probe_path_packages_in(CkptFacts *facts, const char *admin)
+static int find_owners(CkptFacts *facts, const char *admin)
 {
 	CK_AUTO(free) CkptPathFact **sorted = NULL;
 	CK_AUTO(free) char *info = NULL;
@@ -271,10 +330,23 @@ int probe_path_packages_in(CkptFacts *facts, const char *admin)
 		    ck_read_file_at(dirfd(d), e->d_name, MAX_LIST, &text, NULL) == 0)
 			r = claim(sorted, facts->n_paths, text, e->d_name);
 	}
-	return r < 0 ? r : probe_packages_in(facts, admin);
+	return r;
 }
 
-int probe_path_packages(CkptFacts *facts)
+int probe_path_packages_in(CkptFacts *facts, const CkptNeeds *needs, const char *admin)
 {
-	return probe_path_packages_in(facts, PROBE_DPKG);
+	struct asked asked = { 0 };
+	int r = find_owners(facts, admin);
+
+	if (r == 0)
+		r = ask_for(&asked, facts, needs);
+	if (r == 0)
+		r = read_status(facts, admin, &asked);
+	free(asked.name);
+	return r;
+}
+
+int probe_path_packages(CkptFacts *facts, const CkptNeeds *needs)
+{
+	return probe_path_packages_in(facts, needs, admin_dir());
 }

@@ -61,10 +61,10 @@ void probe_as_rule(const struct rule *r, const struct rule_input *in, struct fin
 void probe_nproc_rule(const struct rule *r, const struct rule_input *in, struct findings *out);
 void probe_lowered_rule(const struct rule *r, const struct rule_input *in, struct findings *out);
 int probe_modules(CkptFacts *facts); /* probe/modules.c */
-/* probe/packages.c; admin is dpkg's directory. The second adds what owns facts->paths. */
-#define PROBE_DPKG "/var/lib/dpkg"
+/* probe/packages.c; admin is dpkg's directory. */
+int probe_packages(CkptFacts *facts);
 int probe_packages_in(CkptFacts *facts, const char *admin);
-int probe_path_packages_in(CkptFacts *facts, const char *admin);
+int probe_path_packages_in(CkptFacts *facts, const CkptNeeds *needs, const char *admin);
 
 /* "memory" among "cpu,memory" */
 bool probe_in_list(const char *list, const char *want);

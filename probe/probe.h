@@ -13,6 +13,7 @@
 #include <sys/types.h>
 
 #include "image/facts.pb-c.h"
+#include "image/needs.pb-c.h"
 #include "image/rule.h"
 
 struct ck_err;
@@ -58,9 +59,9 @@ int probe_facts_of_cpu(CkptCpuFacts *cpu, CkptFacts **ret, struct ck_err *err);
 /* Replaces facts->modules by what the tree of modules of another kernel has (DIR is its
  * /lib/modules/RELEASE; modprobe.d is that of the same root). CK_ERR_CONFIG if it is none. */
 int probe_modules_of(CkptFacts *facts, const char *dir, struct ck_err *err);
-/* Adds which packages own facts->paths, and those packages. Reads the lists of all: some 10 ms. 0
- * or -ENOMEM. */
-int probe_path_packages(CkptFacts *facts);
+/* Adds which packages own facts->paths, and those packages; needs, if not NULL, name others. Reads
+ * the lists of all: some 10 ms. 0 or -ENOMEM. */
+int probe_path_packages(CkptFacts *facts, const CkptNeeds *needs);
 /*
  * Adds to facts->pids which of n numbers (of tasks, process groups or sessions) are taken in our
  * pid namespace, and by whom. 0 or -ENOMEM.

@@ -300,6 +300,8 @@ void res_needs_done(struct res_dump *res);
  * can be read; later, it is taken. */
 void res_sum(struct engine_dump *d, CkptNeedPath *p, size_t index, const struct stat *st, int *fd);
 void res_sums_done(struct res_dump *res);
+/* owners.c: which packages own the files that the job needs. 0 or -ENOMEM */
+int res_owners(struct engine_dump *d, CkptContents *c);
 
 /* dump.c */
 int res_put(struct engine_dump *d, enum res_out out, const ProtobufCMessage *m, struct ck_err *err);

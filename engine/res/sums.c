@@ -152,16 +152,18 @@ int res_write_sums(struct engine_dump *d, const struct image *img, struct ck_err
 	CkptContents *c;
 	int r;
 
-	if (!d->res || !d->res->n_held)
+	if (!d->res)
 		return 0;
 	c = CK_PB_NEW(CkptContents, ckpt_contents);
 	if (!c)
 		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot compute checksums of files");
 	c->image_id = image_id(img);
 	r = sum_held(d, c);
+	if (r == 0)
+		r = res_owners(d, c);
 	if (r < 0)
 		ck_fail(err, CK_ERR_SYS, r, "cannot compute checksums of files");
-	else
+	else if (c->n_sums || c->n_owners)
 		r = image_write_late(img, IMAGE_CKPT_CONTENTS, &c->base, err);
 	ckpt_contents__free_unpacked(c, NULL);
 	return r;

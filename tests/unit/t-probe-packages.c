@@ -115,7 +115,7 @@ START_TEST(no_dpkg)
 	ck_assert_int_eq(probe_packages_in(f, "/no/such/directory"), 0);
 	ck_assert_ptr_null(f->packages_from);
 	add_path(f, "/bin/sh", S_IFREG);
-	ck_assert_int_eq(probe_path_packages_in(f, "/no/such/directory"), 0);
+	ck_assert_int_eq(probe_path_packages_in(f, NULL, "/no/such/directory"), 0);
 	ck_assert_ptr_null(f->paths[0]->package);
 	ck_assert_ptr_null(f->packages_from);
 	free_facts(f);
@@ -126,6 +126,8 @@ END_TEST
 START_TEST(owners)
 {
 	CkptFacts *f = CK_PB_NEW(CkptFacts, ckpt_facts);
+	CkptNeeds n = CKPT_NEEDS__INIT;
+	CkptNeedPath path = CKPT_NEED_PATH__INIT, *p = &path;
 
 	make_admin();
 	put("status", LIBC6 "\nPackage: frob\nStatus: install ok installed\nVersion: 1\n\n"
@@ -139,7 +141,7 @@ START_TEST(owners)
 	add_path(f, "/etc/passwd", S_IFREG);
 	add_path(f, "/data", S_IFDIR);
 	add_path(f, "/usr/share/x", 0);
-	ck_assert_int_eq(probe_path_packages_in(f, admin), 0);
+	ck_assert_int_eq(probe_path_packages_in(f, NULL, admin), 0);
 	ck_assert_str_eq(f->paths[0]->package, "libc6");
 	ck_assert_str_eq(f->paths[1]->package, "frob");
 	ck_assert_str_eq(f->paths[2]->package, "frob");
@@ -149,6 +151,13 @@ START_TEST(owners)
 	ck_assert_uint_eq(f->n_packages, 2);
 	ck_assert_str_eq(f->packages[1]->name, "frob");
 	ck_assert_str_eq(f->packages[1]->source, "frob");
+	/* What owned a path elsewhere is told of as well. */
+	n.paths = &p;
+	n.n_paths = 1;
+	path.package = (char *)(uintptr_t) "other";
+	ck_assert_int_eq(probe_path_packages_in(f, &n, admin), 0);
+	ck_assert_uint_eq(f->n_packages, 3);
+	ck_assert_str_eq(f->packages[2]->name, "other");
 	free_facts(f);
 	remove_admin();
 }
