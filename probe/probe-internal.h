@@ -56,6 +56,7 @@ int probe_network(CkptFacts *facts); /* probe/net.c */
 /* probe/rules-net.c */
 void probe_port_rule(const struct rule *r, const struct rule_input *in, struct findings *out);
 void probe_address_rule(const struct rule *r, const struct rule_input *in, struct findings *out);
+void probe_interface_rule(const struct rule *r, const struct rule_input *in, struct findings *out);
 /* probe/rules-limits.c */
 void probe_as_rule(const struct rule *r, const struct rule_input *in, struct findings *out);
 void probe_nproc_rule(const struct rule *r, const struct rule_input *in, struct findings *out);

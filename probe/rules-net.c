@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Rules about addresses: what sockets of the job listen at or are bound to must exist on the host,
- * and be free. The job shares the network with its host, whatever other namespaces it gets.
+ * Rules about addresses and interfaces: what sockets of the job listen at or are bound to must
+ * exist on the host, and be free. The job shares the network with its host, whatever other
+ * namespaces it gets.
  */
 #include <stdio.h>
 #include <string.h>
@@ -145,4 +146,39 @@ void probe_address_rule(const struct rule *r, const struct rule_input *in, struc
 	}
 	if (!missing)
 		findings_add(out, r, n->n_addresses ? FINDING_OK : FINDING_NA, NULL);
+}
+
+static bool has_interface(const CkptFacts *t, const char *name)
+{
+	for (size_t i = 0; i < t->n_interfaces; i++)
+		if (!strcmp(t->interfaces[i]->name, name))
+			return true;
+	return false;
+}
+
+void probe_interface_rule(const struct rule *r, const struct rule_input *in, struct findings *out)
+{
+	const CkptNeeds *n = in->needs;
+	bool missing = false;
+
+	for (size_t i = 0; i < n->n_interfaces; i++) {
+		const CkptNeedInterface *want = n->interfaces[i];
+		struct finding *f;
+
+		if (has_interface(in->target, want->name))
+			continue;
+		missing = true;
+		f = findings_add(out, r,
+				 in->target->n_interfaces ? FINDING_REFUSE : FINDING_DEFERRED,
+				 want->name);
+		finding_need(f, "%s%s%s", want->name, want->who ? ", for " : "",
+			     want->who ? want->who : "");
+		if (in->target->n_interfaces) {
+			finding_have(f, "no interface of that name");
+			finding_remedy(f, "as root: ip link set dev NAME name %s, or add one",
+				       want->name);
+		}
+	}
+	if (!missing)
+		findings_add(out, r, n->n_interfaces ? FINDING_OK : FINDING_NA, NULL);
 }

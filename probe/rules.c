@@ -628,6 +628,7 @@ const struct rule probe_rules[] = {
 	{ "mem.available", "there is too little memory", memory_rule },
 	{ "net.port.taken", "a port is taken", probe_port_rule },
 	{ "net.address.missing", "an address is missing", probe_address_rule },
+	{ "net.interface.missing", "a network interface is missing", probe_interface_rule },
 	{ "limit.nofile", "too few open files are allowed", nofile_rule },
 	{ "limit.as", "a task is larger than tasks may be", probe_as_rule },
 	{ "limit.nproc", "the user may not have so many tasks", probe_nproc_rule },

@@ -2,8 +2,8 @@
 /*
  * TCP and UDP sockets, as they are looked at and written: unbound, bound, listening with clients of
  * the job that wait, connected within the job, to an end that is gone, or to outside, and those
- * whose connection is over. Multicast memberships can't be seen, and are not kept. Who belongs to
- * whom is found out in inet-settle.c, how sockets are made again is in inet-open.c.
+ * whose connection is over. Who belongs to whom is found out in inet-settle.c, how sockets are made
+ * again is in inet-open.c.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -267,6 +267,43 @@ static int inet_dump(struct engine_dump *d, struct res_file *f, struct ck_err *e
 	return r < 0 ? r : res_sock_queue_dump(d, s, err);
 }
 
+static int need_interface(struct engine_dump *d, const struct res_file *f, const char *name,
+			  struct ck_err *err)
+{
+	CkptNeeds *all = &d->needs;
+	CkptNeedInterface **grown, *n;
+	char who[128];
+
+	for (size_t i = 0; i < all->n_interfaces; i++)
+		if (strcmp(all->interfaces[i]->name, name) == 0)
+			return 0;
+	snprintf(who, sizeof(who), ENGINE_TASK_FMT, ENGINE_TASK_ARG(f->task));
+	grown = reallocarray(all->interfaces, all->n_interfaces + 1, sizeof(*grown));
+	if (grown)
+		all->interfaces = grown;
+	n = grown ? calloc(1, sizeof(*n)) : NULL;
+	if (!n)
+		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot remember an interface");
+	ckpt_need_interface__init(n);
+	all->interfaces[all->n_interfaces++] = n;
+	n->name = strdup(name);
+	n->who = strdup(who);
+	return n->name && n->who
+		       ? 0
+		       : ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot remember an interface");
+}
+
+static int need_interfaces(struct engine_dump *d, const struct res_file *f, struct ck_err *err)
+{
+	const SkOptsEntry *o = &f->sock->opts;
+	int r = o->so_bound_dev ? need_interface(d, f, o->so_bound_dev, err) : 0;
+
+	for (size_t i = 0; i < o->n_more && r == 0; i++)
+		if (o->more[i]->interface)
+			r = need_interface(d, f, o->more[i]->interface, err);
+	return r;
+}
+
 static int inet_needs(struct engine_dump *d, struct res_file *f, struct ck_err *err)
 {
 	const struct res_sock *s = f->sock;
@@ -274,7 +311,10 @@ static int inet_needs(struct engine_dump *d, struct res_file *f, struct ck_err *
 	CkptNeedAddress **grown;
 	CkptNeedAddress *n;
 	char text[INET6_ADDRSTRLEN], who[128];
+	int r = need_interfaces(d, f, err);
 
+	if (r < 0)
+		return r;
 	if (s->name.len == 0 || !res_sock_port(&s->name) || s->accepted || s->pending || s->ended)
 		return 0;
 	if (!inet_ntop(s->name.sa.sa_family,

@@ -3,8 +3,8 @@
  * Options of sockets beyond those that CRIU's messages have fields for: one table for all families.
  * What differs from a new socket of the same kind is kept, byte by byte as getsockopt() tells it,
  * and set again in the end. Not in the table: what the kernel changes by itself (TCP_QUICKACK,
- * SO_INCOMING_CPU), what only tells (IP_MTU), and what can't be read (multicast memberships, TCP's
- * keys, programs that choose among SO_REUSEPORT).
+ * SO_INCOMING_CPU), what only tells (IP_MTU), and what can't be read (TCP's keys, programs that
+ * choose among SO_REUSEPORT). Multicast memberships go with them: sock-group.c.
  */
 #include <errno.h>
 #include <linux/in6.h>
@@ -185,14 +185,20 @@ int res_sock_more_read(int fd, struct res_sock *s, bool idle, struct ck_err *err
 		if (r < 0)
 			return r;
 	}
-	return 0;
+	return res_sock_groups_read(fd, s, &s->opts, err);
 }
 
 void res_sock_more_done(SkOptsEntry *o)
 {
 	for (size_t i = 0; i < o->n_more; i++) {
-		free(o->more[i]->value.data);
-		free(o->more[i]);
+		SkMoreEntry *m = o->more[i];
+
+		for (size_t k = 0; k < m->n_sources; k++)
+			free(m->sources[k].data);
+		free(m->sources);
+		free(m->interface);
+		free(m->value.data);
+		free(m);
 	}
 	free(o->more);
 }
@@ -212,7 +218,12 @@ int res_sock_more_check(const SkOptsEntry *o, struct ck_err *err)
 	for (size_t i = 0; i < o->n_more; i++) {
 		const SkMoreEntry *m = o->more[i];
 		const struct row *row = find(m);
+		int r = res_sock_is_group(m) ? res_sock_group_check(m, err) : 0;
 
+		if (r < 0)
+			return r;
+		if (res_sock_is_group(m))
+			continue;
 		if (!row || (row->flags & NEVER) || m->value.len >= MAX_VALUE)
 			return ck_fail(err, CK_ERR_IMAGE, -EINVAL,
 				       "option %u of level %u of a socket makes no sense", m->opt,
@@ -227,9 +238,12 @@ int res_sock_more_set(int fd, const SkOptsEntry *o, struct ck_err *err)
 		const SkMoreEntry *m = o->more[i];
 		struct value is, want = { .len = (socklen_t)m->value.len };
 		const struct row *row = find(m);
+		int r = res_sock_is_group(m) ? res_sock_group_set(fd, m, err) : 0;
 
+		if (r < 0)
+			return r;
 		if (!row)
-			continue; /* res_sock_more_check() has refused that */
+			continue; /* a group: res_sock_more_check() has refused all else */
 		memcpy(want.bytes, m->value.data, m->value.len);
 		if (get(fd, row, &is) && is_equal(&is, &want))
 			continue;

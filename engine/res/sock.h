@@ -88,6 +88,11 @@ int res_sock_more_read(int fd, struct res_sock *s, bool idle, struct ck_err *err
 void res_sock_more_done(SkOptsEntry *o);
 int res_sock_more_check(const SkOptsEntry *o, struct ck_err *err);
 int res_sock_more_set(int fd, const SkOptsEntry *o, struct ck_err *err);
+/* sock-group.c: multicast memberships, in o->more. */
+int res_sock_groups_read(int fd, const struct res_sock *s, SkOptsEntry *o, struct ck_err *err);
+bool res_sock_is_group(const SkMoreEntry *m);
+int res_sock_group_check(const SkMoreEntry *m, struct ck_err *err);
+int res_sock_group_set(int fd, const SkMoreEntry *m, struct ck_err *err);
 /* As much room to send as this user may have; res_sock_common_set() takes it back. */
 void res_sock_widen(int fd);
 

@@ -1067,6 +1067,37 @@ listening() { # ADDRESS COMMAND...
 	[[ "$output" =~ "status 20".*"no interface has it".*"status 0" ]]
 }
 
+@test "net.interface.missing: an interface gets the name" {
+	cat >net.sh <<-'END'
+		set -e
+		ip link set lo up
+		cat >member.py <<'PY'
+		import socket, time
+		s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+		s.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo")
+		open("bound", "w").close()
+		time.sleep(1000)
+		PY
+		setsid python3 member.py </dev/null >/dev/null 2>&1 3>&- 4>&- &
+		for _ in {1..100}; do [ ! -e bound ] || break; sleep 0.05; done
+		"$DIR/ckpt" dump -t "$!" --image img
+		wait || true
+		ip link set lo down
+		ip link set lo name loop
+		"$DIR/ckpt" check --image img >said || echo "status $?"
+		cat said
+		ip link set loop name lo
+		"$DIR/ckpt" check --image img && echo "status 0"
+	END
+	chmod 777 "$BATS_TEST_TMPDIR"
+	export DIR
+	run unshare -rn bash net.sh
+	echo "$output"
+	fires REFUSED net.interface.missing
+	[[ "$REMEDY" =~ "name lo" ]]
+	[[ "$output" =~ "status 20".*"no interface of that name".*"status 0" ]]
+}
+
 @test "no rule was forgotten" {
 	need_root
 	"$DIR/ckpt" explain | awk '{ print $1 }' | sort >all

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* TCP and UDP sockets of a small job: listening, connected with each other, with queues. */
+#include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <netinet/udp.h>
@@ -470,6 +471,83 @@ START_TEST(more_options)
 }
 END_TEST
 
+/* ---- multicast ---- */
+
+static struct sockaddr_storage ip4(const char *text)
+{
+	struct sockaddr_storage s = { 0 };
+	struct sockaddr_in *a = (void *)&s;
+
+	a->sin_family = AF_INET;
+	JOB_CHECK(inet_pton(AF_INET, text, &a->sin_addr) == 1);
+	return s;
+}
+
+static struct group_source_req source_of(const char *group, const char *source)
+{
+	return (struct group_source_req){ .gsr_interface = 1,
+					  .gsr_group = ip4(group),
+					  .gsr_source = ip4(source) };
+}
+
+/* Member of all, of all but one, of one; by IPv6; and by IPv4 on a socket for IPv6. */
+static void groups_make(int task)
+{
+	struct group_source_req q = source_of("239.1.1.2", "127.9.9.9");
+	struct group_req g = { .gr_interface = 1, .gr_group = ip4("239.1.1.1") };
+	struct sockaddr_in6 *a6 = (void *)&g.gr_group;
+	int port;
+
+	(void)task;
+	bind_at(10, AF_INET, SOCK_DGRAM, &port);
+	job_move(socket(AF_INET6, SOCK_DGRAM, 0), 11);
+	JOB_CHECK(setsockopt(10, IPPROTO_IP, MCAST_JOIN_GROUP, &g, sizeof(g)) == 0);
+	JOB_CHECK(setsockopt(11, IPPROTO_IP, MCAST_JOIN_GROUP, &g, sizeof(g)) == 0);
+	g.gr_group = q.gsr_group;
+	JOB_CHECK(setsockopt(10, IPPROTO_IP, MCAST_JOIN_GROUP, &g, sizeof(g)) == 0);
+	JOB_CHECK(setsockopt(10, IPPROTO_IP, MCAST_BLOCK_SOURCE, &q, sizeof(q)) == 0);
+	q = source_of("239.1.1.3", "127.8.8.8");
+	JOB_CHECK(setsockopt(10, IPPROTO_IP, MCAST_JOIN_SOURCE_GROUP, &q, sizeof(q)) == 0);
+	*a6 = (struct sockaddr_in6){ .sin6_family = AF_INET6 };
+	JOB_CHECK(inet_pton(AF_INET6, "ff02::7777", &a6->sin6_addr) == 1);
+	JOB_CHECK(setsockopt(11, IPPROTO_IPV6, MCAST_JOIN_GROUP, &g, sizeof(g)) == 0);
+}
+
+static void member(int fd, const char *group, uint32_t mode, const char *source)
+{
+	struct group_filter f = { .gf_interface = 1, .gf_group = ip4(group), .gf_numsrc = 1 };
+	socklen_t len = sizeof(f);
+	struct sockaddr_storage s = ip4(source ? source : "0.0.0.0");
+
+	JOB_CHECK(getsockopt(fd, IPPROTO_IP, MCAST_MSFILTER, &f, &len) == 0);
+	JOB_CHECK(f.gf_fmode == mode && f.gf_numsrc == (source ? 1 : 0));
+	JOB_CHECK(!source || memcmp(&f.gf_slist[0], &s, sizeof(struct sockaddr_in)) == 0);
+}
+
+static void groups_verify(int task)
+{
+	struct group_filter f = { .gf_interface = 1 };
+	struct sockaddr_in6 *a6 = (void *)&f.gf_group;
+	socklen_t len = sizeof(f);
+
+	(void)task;
+	member(10, "239.1.1.1", MCAST_EXCLUDE, NULL);
+	member(10, "239.1.1.2", MCAST_EXCLUDE, "127.9.9.9");
+	member(10, "239.1.1.3", MCAST_INCLUDE, "127.8.8.8");
+	member(11, "239.1.1.1", MCAST_EXCLUDE, NULL);
+	a6->sin6_family = AF_INET6;
+	JOB_CHECK(inet_pton(AF_INET6, "ff02::7777", &a6->sin6_addr) == 1);
+	JOB_CHECK(getsockopt(11, IPPROTO_IPV6, MCAST_MSFILTER, &f, &len) == 0);
+	f.gf_group = ip4("239.1.1.2");
+	JOB_CHECK(getsockopt(11, IPPROTO_IP, MCAST_MSFILTER, &f, &len) == -1);
+}
+
+START_TEST(groups)
+{
+	job_cycle(&(struct job){ .n_tasks = 1, .make = groups_make, .verify = groups_verify });
+}
+END_TEST
+
 static void cork_make(int task)
 {
 	(void)task;
@@ -528,7 +606,7 @@ static Suite *inet_suite(void)
 {
 	const TTest *const tests[] = { tcp,           udp,          peer_outside,    outside_closed,
 				       outside_reset, outside_gone, outside_refused, outside_error,
-				       more_options,  corked,       unsent };
+				       more_options,  corked,       unsent,          groups };
 	Suite *s = suite_create("engine/res-inet");
 	TCase *c = tcase_create("all");
 
