@@ -134,6 +134,8 @@ static unsigned int flags(const struct cmd_args *a, struct policy *policy)
 		if (!strcmp(rule, "cpu.xsave.frame"))
 			f |= ENGINE_DROP_FRAMES;
 	}
+	if (policy_allows(policy, "make-dirs"))
+		f |= ENGINE_MAKE_DIRS;
 	/* Either word gives the job the caller's terminal. */
 	if (cmd_has(a, "shell-job") || policy_allows(policy, "shell-job")) {
 		f |= ENGINE_RESTORE_SHELL_JOB;

@@ -26,6 +26,8 @@ const size_t cmd_globals_len = CK_ARRAY_SIZE(cmd_globals);
 	{ "files", 0, "rollback|keep|refuse", CMD_WORD, 0, \
 	  "output files that have grown since: cut them back to what they were, saving the rest " \
 	  "beside them; leave them; or refuse whatever the policy says" }, \
+	{ "make-dirs", 0, NULL, CMD_FLAG, 0, \
+	  "make directories that are missing, with the modes they had" }, \
 	{ "override", 0, "RULE", CMD_TEXT, CMD_REPEAT, \
 	  "go on against what this rule finds; the verdict says who did so" }
 /* clang-format on */

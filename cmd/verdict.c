@@ -71,6 +71,8 @@ int cmd_verdict_policy(const struct cmd_args *a, struct policy **ret)
 		if (policy_allow(p, action, &err) < 0)
 			return cmd_usage(a->cmd->name, "%s", err.what);
 	files(a, p);
+	if (cmd_has(a, "make-dirs"))
+		(void)policy_allow(p, "make-dirs", NULL);
 	if (cmd_has(a, "allow-undecided"))
 		policy_allow_undecided(p);
 	if (overrides(a, p, &err) < 0)

@@ -81,6 +81,7 @@ enum engine_restore_flags {
 	 */
 	ENGINE_DROP_STATE = 1 << 3,
 	ENGINE_DROP_FRAMES = 1 << 4,
+	ENGINE_MAKE_DIRS = 1 << 5, /* directories that are missing are made */
 };
 
 /* How the job comes to what is elsewhere on this host. */

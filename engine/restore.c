@@ -93,22 +93,22 @@ int engine_restore(const struct engine_restore_opts *o, int *ret_wait_status, st
 	uint64_t start = engine_now_ns();
 	struct ck_err local = CK_ERR_INIT;
 	sigset_t all, old;
-	struct engine_rollback *rollback = NULL;
+	struct engine_changes *changes = NULL;
 	int rc, status = 0;
 
 	err = err ? err : &local;
 	rc = prepare(&r, err);
 	if (rc == 0)
-		rc = engine_rollback(&r, &rollback, err);
+		rc = engine_change(&r, &changes, err);
 	if (rc == 0) {
 		sigfillset(&all);
 		sigprocmask(SIG_SETMASK, &all, &old);
 		rc = act(&r, start, &status, err);
 		sigprocmask(SIG_SETMASK, &old, NULL);
 		if (rc < 0)
-			engine_rollback_undo(&r, rollback, err);
+			engine_changes_undo(changes, err);
 		else
-			engine_rollback_free(rollback);
+			engine_changes_free(changes);
 	}
 	restore_done(&r);
 	if (rc == 0 && ret_wait_status)

@@ -248,13 +248,13 @@ void engine_act_as_self(struct engine_self *self);
 /* Is what the image says what we dumped ourselves? Nobody else can write to it. */
 bool engine_trusts_image(const struct engine_restore *r);
 
-/* ---- engine/rollback.c ---- */
-struct engine_rollback;
-/* In ckpt: with ENGINE_FILES_ROLLBACK, output files become what they were. *ret may be NULL. */
-int engine_rollback(struct engine_restore *r, struct engine_rollback **ret, struct ck_err *err);
-/* The restore failed: puts everything back, and frees b. What it can't goes into err. */
-void engine_rollback_undo(struct engine_restore *r, struct engine_rollback *b, struct ck_err *err);
-void engine_rollback_free(struct engine_rollback *b);
+/* ---- engine/changes.c: what changes on the host before the trunk is there ---- */
+struct engine_changes;
+/* In ckpt: does what the options say. *ret may be NULL. */
+int engine_change(struct engine_restore *r, struct engine_changes **ret, struct ck_err *err);
+/* The restore failed: undoes everything, and frees c. What it can't goes into err. */
+void engine_changes_undo(struct engine_changes *c, struct ck_err *err);
+void engine_changes_free(struct engine_changes *c);
 
 /* ---- engine/scan.c ---- */
 /* Notes how often the job's memory has paths that were mapped by rewriting. */

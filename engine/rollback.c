@@ -21,9 +21,8 @@
 
 #include "base/auto.h"
 #include "base/fd.h"
-#include "engine/restore.h"
+#include "engine/changes.h"
 #include "fsmap/fsmap.h"
-#include "image/needs.pb-c.h"
 
 enum { COPY_CHUNK = 1 << 18 };
 
@@ -33,11 +32,6 @@ struct cut {
 	uint64_t size; /* what is left */
 	struct stat before;
 	bool done;
-};
-
-struct engine_rollback {
-	struct cut *cut;
-	size_t n;
 };
 
 static int copy(int from, uint64_t from_off, int to, uint64_t to_off, uint64_t len,
@@ -222,23 +216,16 @@ static void cut_done(struct cut *c)
 
 /* ---- all of them ---- */
 
-static int add_cut(struct engine_restore *r, struct engine_rollback *b, const CkptNeedPath *p,
-		   struct ck_err *err)
+static int add_cut(struct engine_changes *changes, const CkptNeedPath *p, struct ck_err *err)
 {
-	CK_AUTO(free) char *path = NULL;
 	CK_AUTO(fd) int fd = -EBADF;
 	struct ck_err why = CK_ERR_INIT;
 	struct cut *c;
 	struct stat st;
-	int rc = fsmap_map_path(r->opts->maps, p->path, &path);
+	int rc = look(p, p->path, &fd, &st, &why);
 
-	if (rc == 0)
-		path = strdup(p->path);
-	if (rc < 0 || !path)
-		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot cut back files");
-	rc = look(p, path, &fd, &st, &why);
 	if (rc < 0 && p->append && why.kind != CK_ERR_SYS) {
-		engine_note(r, "%s: it stays as it is", why.what);
+		engine_note(changes->r, "%s: it stays as it is", why.what);
 		return 0;
 	}
 	if (rc <= 0) {
@@ -246,83 +233,49 @@ static int add_cut(struct engine_restore *r, struct engine_rollback *b, const Ck
 			*err = why;
 		return rc;
 	}
-	c = reallocarray(b->cut, b->n + 1, sizeof(*c));
+	c = reallocarray(changes->cut, changes->n_cuts + 1, sizeof(*c));
 	if (!c)
 		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot cut back files");
-	b->cut = c;
-	c = &b->cut[b->n++];
-	*c = (struct cut){ .path = ck_take_ptr(&path),
+	changes->cut = c;
+	c = &changes->cut[changes->n_cuts++];
+	*c = (struct cut){ .path = strdup(p->path),
 			   .fd = -EBADF,
 			   .tail_fd = -EBADF,
 			   .size = p->size,
 			   .before = st };
-	return cut(r, c, fd, err);
-}
-
-static int cut_all(struct engine_restore *r, struct engine_rollback *b, struct ck_err *err)
-{
-	CkptNeeds *needs;
-	int rc = fsmap_read_needs(r->image, &needs, err);
-
-	if (rc == -ENOENT) /* CRIU's image */
-		return 0;
-	if (rc < 0)
-		return rc;
-	for (size_t i = 0; i < needs->n_paths && rc == 0; i++)
-		if (is_output(needs->paths[i]))
-			rc = add_cut(r, b, needs->paths[i], err);
-	ckpt_needs__free_unpacked(needs, NULL);
-	return rc;
-}
-
-int engine_rollback(struct engine_restore *r, struct engine_rollback **ret, struct ck_err *err)
-{
-	struct engine_rollback *b = NULL;
-	struct engine_self self;
-	int rc;
-
-	*ret = NULL;
-	if (r->opts->files != ENGINE_FILES_ROLLBACK)
-		return 0;
-	b = calloc(1, sizeof(*b));
-	if (!b)
+	if (!c->path)
 		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot cut back files");
-	rc = engine_act_as_job(r, &self, err);
-	if (rc == 0)
-		rc = cut_all(r, b, err);
-	engine_act_as_self(&self);
-	if (rc < 0)
-		engine_rollback_undo(r, b, err);
-	else
-		*ret = b;
+	return cut(changes->r, c, fd, err);
+}
+
+int engine_rollback(struct engine_changes *c, struct ck_err *err)
+{
+	int rc = 0;
+
+	for (size_t i = 0; i < c->needs->n_paths && rc == 0; i++)
+		if (is_output(c->needs->paths[i]))
+			rc = add_cut(c, c->needs->paths[i], err);
 	return rc;
 }
 
-void engine_rollback_undo(struct engine_restore *r, struct engine_rollback *b, struct ck_err *err)
+void engine_rollback_undo(struct engine_changes *c, struct ck_err *err)
 {
 	struct ck_err why = CK_ERR_INIT;
-	struct engine_self self;
 
-	(void)engine_act_as_job(r, &self, NULL);
-	for (size_t i = 0; b && i < b->n; i++) {
-		struct cut *c = &b->cut[i];
+	for (size_t i = 0; i < c->n_cuts; i++) {
+		const struct cut *x = &c->cut[i];
 
 		/* The descriptors are open: nobody's rights are asked again. */
-		if (c->done && put_back(c, &why) < 0)
-			(void)ck_err_at(err, why.code, "the end of %s is in %s", c->path, c->tail);
-		else if (c->tail_fd >= 0)
-			unlink(c->tail);
+		if (x->done && put_back(x, &why) < 0)
+			(void)ck_err_at(err, why.code, "the end of %s is in %s", x->path, x->tail);
+		else if (x->tail_fd >= 0)
+			unlink(x->tail);
 	}
-	engine_act_as_self(&self);
-	engine_rollback_free(b);
 }
 
-void engine_rollback_free(struct engine_rollback *b)
+void engine_rollback_done(struct engine_changes *c)
 {
-	if (!b)
-		return;
-	for (size_t i = 0; i < b->n; i++)
-		cut_done(&b->cut[i]);
-	free(b->cut);
-	free(b);
+	for (size_t i = 0; i < c->n_cuts; i++)
+		cut_done(&c->cut[i]);
+	free(c->cut);
 }

@@ -22,8 +22,30 @@ static uint64_t mtime_ns(const struct stat *st)
 	return (uint64_t)st->st_mtim.tv_sec * 1000000000u + (uint64_t)st->st_mtim.tv_nsec;
 }
 
+/* faccessat() is faccessat2(2), which old seccomp profiles of containers answer with EPERM:
+ * access(2) says the same unless we have borrowed another user's rights. */
+static bool may(const char *path, int mode, bool borrowed)
+{
+	return borrowed ? faccessat(AT_FDCWD, path, mode, AT_EACCESS) == 0
+			: access(path, mode) == 0;
+}
+
+/* path: its last component is missing. */
+static bool can_make(char *path, bool borrowed)
+{
+	char *slash = strrchr(path, '/');
+	bool yes;
+
+	if (slash == path)
+		return may("/", W_OK | X_OK, borrowed);
+	*slash = '\0';
+	yes = may(path, W_OK | X_OK, borrowed);
+	*slash = '/';
+	return yes;
+}
+
 /* The first component of path that is not there, or that is no directory though more follows. */
-static int find_missing(const char *path, CkptPathFact *f)
+static int find_missing(const char *path, bool borrowed, CkptPathFact *f)
 {
 	char *part = strdup(path);
 	struct stat st;
@@ -41,6 +63,8 @@ static int find_missing(const char *path, CkptPathFact *f)
 			f->parent_missing = part;
 		else if (!gone && !S_ISDIR(st.st_mode))
 			f->parent = part;
+		if (f->parent_missing)
+			f->has_can_make = f->can_make = can_make(part, borrowed);
 		if (f->parent_missing || f->parent)
 			return 0;
 		*p = '/';
@@ -48,6 +72,7 @@ static int find_missing(const char *path, CkptPathFact *f)
 			break;
 	}
 	f->parent_missing = part;
+	f->has_can_make = f->can_make = can_make(part, borrowed);
 	return 0;
 }
 
@@ -103,14 +128,6 @@ static int compare_contents(int fd, const CkptNeedPath *need, const struct stat 
 	return 0;
 }
 
-/* faccessat() is faccessat2(2), which old seccomp profiles of containers answer with EPERM:
- * access(2) says the same unless we have borrowed another user's rights. */
-static bool may(const char *path, int mode, bool borrowed)
-{
-	return borrowed ? faccessat(AT_FDCWD, path, mode, AT_EACCESS) == 0
-			: access(path, mode) == 0;
-}
-
 static void fill_stat(const struct stat *st, CkptPathFact *f)
 {
 	f->exists = true;
@@ -161,7 +178,7 @@ static int look_at(const CkptNeedPath *need, const char *path, bool borrowed, Ck
 	if (fstatat(AT_FDCWD, path, &st, S_ISLNK(need->mode) ? AT_SYMLINK_NOFOLLOW : 0) < 0) {
 		f->has_error = true;
 		f->error = errno;
-		return errno == ENOENT || errno == ENOTDIR ? find_missing(path, f) : 0;
+		return errno == ENOENT || errno == ENOTDIR ? find_missing(path, borrowed, f) : 0;
 	}
 	fill_stat(&st, f);
 	if (fsmap_is_path_only(need))

@@ -64,6 +64,27 @@ static void remedy_mkdir(const struct rule_input *in, struct finding *f,
 		finding_remedy(f, "%s", ck_strbuf_str(&b));
 }
 
+/* Nothing is missing but directories, and they can be made here. Of CRIU's image their modes are
+ * not known. */
+static bool can_make(const struct rule_input *in, const struct fsmap_items *items, size_t from,
+		     size_t to)
+{
+	if (in->image && in->image->foreign)
+		return false;
+	for (size_t i = from; i < to; i++)
+		if (!S_ISDIR(items->item[i].need->mode) || !items->item[i].fact->can_make)
+			return false;
+	return true;
+}
+
+static void may_make(struct finding *f, bool can)
+{
+	if (f && can) {
+		f->status = FINDING_ACTION;
+		f->action = "make-dirs";
+	}
+}
+
 static const CkptMount *source_mount(const struct rule_input *in, const char *point)
 {
 	const CkptMount *m = in->source ? fsmap_mount_of(in->source, point) : NULL;
@@ -115,6 +136,7 @@ static void many_dirs(const struct rule *r, const struct rule_input *in,
 	finding_have(f, "%zu directories are missing, %s is the first", n,
 		     missing_dir(&items->item[from]));
 	fsmap_say_copy_many(in, f, items, from, to);
+	may_make(f, can_make(in, items, from, to));
 }
 
 static void report_dir(const struct rule *r, const struct rule_input *in,
@@ -142,6 +164,7 @@ static void report_dir(const struct rule *r, const struct rule_input *in,
 		finding_remedy(f, "move what stands there out of the way");
 	else
 		remedy_mkdir(in, f, items, from, to);
+	may_make(f, can_make(in, items, from, to));
 }
 
 static void report_cwd(const struct rule *r, const struct rule_input *in,
@@ -154,6 +177,7 @@ static void report_cwd(const struct rule *r, const struct rule_input *in,
 		f = fsmap_say_many(r, FINDING_REFUSE, "working directories", items, from, to, out);
 		finding_have(f, "missing");
 		fsmap_say_copy_many(in, f, items, from, to);
+		may_make(f, can_make(in, items, from, to));
 		return;
 	}
 	f = findings_add(out, r, FINDING_REFUSE, items->item[from].need->path);
@@ -161,6 +185,7 @@ static void report_cwd(const struct rule *r, const struct rule_input *in,
 	finding_have(f, "missing");
 	fsmap_say_who(f, items->item[from].need);
 	remedy_mkdir(in, f, items, from, to);
+	may_make(f, can_make(in, items, from, to));
 }
 
 static void missing_one(const struct rule *r, const struct rule_input *in,

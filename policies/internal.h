@@ -10,6 +10,7 @@ enum policy_action {
 	POLICY_SHELL_JOB,
 	POLICY_ROLLBACK_FILES,
 	POLICY_KEEP_FILES,
+	POLICY_MAKE_DIRS,
 	POLICY_N_ACTIONS,
 };
 extern const char *const policy_actions[POLICY_N_ACTIONS];

@@ -15,6 +15,7 @@ const char *const policy_actions[POLICY_N_ACTIONS] = {
 	[POLICY_SHELL_JOB] = "shell-job",
 	[POLICY_ROLLBACK_FILES] = "rollback-files",
 	[POLICY_KEEP_FILES] = "keep-files",
+	[POLICY_MAKE_DIRS] = "make-dirs",
 };
 
 void policy_free(struct policy *p)
