@@ -254,6 +254,8 @@ static int ask(struct engine_dump *d, struct ck_err *err)
 		if (r < 0)
 			ck_err_at(err, r, ENGINE_TASK_FMT, ENGINE_TASK_ARG(d->tasks[i]));
 	}
+	if (r == 0)
+		r = engine_find_kin(d, err);
 	return r < 0 ? r : res_look(d, err);
 }
 

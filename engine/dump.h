@@ -16,6 +16,7 @@
 #include "base/procfs.h"
 #include "cpuinfo/cpuinfo.h"
 #include "engine/engine.h"
+#include "engine/kin.h"
 #include "engine/pie/parasite.h"
 #include "image/image.h"
 #include "image/ipc.pb-c.h"
@@ -32,6 +33,7 @@ struct engine_fd {
 	struct proc_fdinfo info;
 	uint32_t id;  /* of its open file description in files.img; 0 until assigned */
 	bool unclear; /* may have its description in common with another one: to be tagged */
+	bool odd;     /* /proc tells O_CLOEXEC of it whether it has that or not */
 	/* Who gets which signal from it, as the blob was told; its F_GETSIG, or -errno. */
 	int sig;
 	struct f_owner_ex owner; /* as the task numbers processes; pid 0: nobody */
@@ -106,6 +108,8 @@ struct engine_task {
 	int exit_code;     /* wait status of a zombie */
 	int stop_signo;    /* that stopped the process, as job control does; 0: it runs */
 	uint32_t unwaited; /* enum image_unwaited */
+	/* The first task that has it, too, by engine_find_kin(); NULL if that is itself. */
+	struct engine_task *kin[ENGINE_NKIN];
 	struct engine_task **children; /* that live */
 	size_t n_children;
 	/* /proc/PID, and where memory, files and the like are: the same, or another thread's
@@ -241,6 +245,11 @@ int engine_tags_begin(struct engine_task *t, struct ck_err *err);
 int engine_tags_put(struct engine_task *t, struct ck_err *err);
 int engine_tags_read(struct engine_task *t, struct ck_err *err);
 int engine_tags_end(struct engine_task *t, struct ck_err *err);
+/* What the blob is to tag with; and its order to do so, or to put back what was. */
+int engine_kin_set(struct engine_task *t, const struct parasite_kin *k, struct ck_err *err);
+int engine_kin_order(struct engine_task *t, enum parasite_order order, struct ck_err *err);
+/* Is a's memory b's? */
+bool engine_kin_memory(const struct engine_task *a, const struct engine_task *b);
 /* Fills unwaited of a task's children, once all tasks have the blob. */
 int engine_ask_children(struct engine_task *t, struct ck_err *err);
 /* Tells fn of the runs of pages that are in memory, in a range of a task's shared anonymous memory:
@@ -252,6 +261,17 @@ int engine_resident(struct engine_task *t, uint64_t start, uint64_t end,
 int engine_fetch(struct engine_task *t, uint64_t start, uint64_t end, struct ck_err *err);
 /* A copy of a task's descriptor, which is of the file want; or -errno, -EPERM without the blob. */
 int engine_pass(struct engine_task *t, int fd, const struct stat *want);
+
+/* ---- engine/kin.c ---- */
+/* With the blob in: finds which processes share memory, descriptors, directories or signal actions,
+ * and refuses what can't be kept of that. */
+int engine_find_kin(struct engine_dump *d, struct ck_err *err);
+/* Who of those that share it with t comes first in the tree. */
+static inline const struct engine_task *engine_kin_of(const struct engine_task *t,
+						      enum engine_kin kin)
+{
+	return t->kin[kin] ? t->kin[kin] : t;
+}
 
 /* ---- engine/frames.c ---- */
 /* Signal frames of all threads, with the blob in. */

@@ -210,22 +210,36 @@ static int find_dead_bytes(const struct engine_task *t, size_t *ret, struct ck_e
  * way back that stands there. Our own vDSO tells what untouched bytes look like. Where all have
  * been used, the first is taken: that handler would have to run since as many killed dumps.
  */
-static size_t choose_place(const struct engine_task *t, size_t dead, size_t len)
+static int choose_place(const struct engine_task *t, size_t dead, size_t len, size_t *ret,
+			struct ck_err *err)
 {
 	const uint8_t *own =
 		(const void *)getauxval(AT_SYSINFO_EHDR); /* NOLINT(performance-no-int-to-ptr) */
+	CK_AUTO(free) uint8_t *now = malloc(t->vdso_len);
+	int r;
 
+	if (!now || ck_pread_full(t->memfd, now, t->vdso_len, (off_t)t->vdso_map->start) !=
+			    (ssize_t)t->vdso_len)
+		return ck_fail(err, CK_ERR_SYS, -EIO, "cannot read the vDSO");
+	*ret = dead;
 	for (size_t at = dead; own && t->vdso_len - at >= len; at += STUB_ALIGN)
-		if (!memcmp(t->vdso + at, own + at, len))
-			return at;
-	return dead;
+		if (!memcmp(now + at, own + at, len)) {
+			*ret = at;
+			return 0;
+		}
+	/* Since we looked: the stub of another process that has the same memory. */
+	if (!memcmp(now + dead, t->vdso + dead, len))
+		return 0;
+	r = ck_fail(err, CK_ERR_REFUSED, -ENOSPC,
+		    "cannot dump so many processes that share their memory");
+	return ck_err_hint(err, r, "use threads");
 }
 
 static int put_stub(struct engine_task *t, struct ck_err *err)
 {
 	struct engine_inject *in = t->inject;
 	struct engine_thread *host = &t->threads[0];
-	size_t dead = 0;
+	size_t dead = 0, at = 0;
 	int r;
 
 	r = find_dead_bytes(t, &dead, err);
@@ -234,7 +248,10 @@ static int put_stub(struct engine_task *t, struct ck_err *err)
 	arch_stub_build(&in->stub, &host->resume, host->sigmask, in->area_len, PARASITE_MARKER);
 	if (!in->stub.len)
 		return ck_fail(err, CK_ERR_BUG, -ENOSPC, "the stub is larger than its buffer");
-	in->dead = t->vdso_map->start + choose_place(t, dead, in->stub.len);
+	r = choose_place(t, dead, in->stub.len, &at, err);
+	if (r < 0)
+		return r;
+	in->dead = t->vdso_map->start + at;
 	if (ck_pread_full(t->memfd, in->original, in->stub.len, (off_t)in->dead) !=
 	    (ssize_t)in->stub.len)
 		return ck_fail(err, CK_ERR_SYS, -EIO, "cannot read the vDSO");
@@ -363,6 +380,7 @@ static void fill_process(const struct engine_dump *d, const struct engine_task *
 
 	memset(p, 0, sizeof(*p));
 	p->shmid = d->shmid;
+	p->id = (uint32_t)t->pid;
 	p->stub_leave = in->dead + in->stub.leave;
 	p->area = in->area;
 	/* An action can differ from the default without being seen in the masks only by its flags;
@@ -405,6 +423,7 @@ static void set_close_on_exec(struct engine_fd *fd, int fd_flags)
 {
 	if (fd_flags < 0)
 		return;
+	fd->odd = (fd->info.flags & O_CLOEXEC) && !(fd_flags & FD_CLOEXEC);
 	fd->info.flags &= ~(unsigned int)O_CLOEXEC;
 	if (fd_flags & FD_CLOEXEC)
 		fd->info.flags |= O_CLOEXEC;

@@ -302,34 +302,6 @@ static int check_maps(const struct engine_task *t, struct ck_err *err)
 	return 0;
 }
 
-/* linux/kcmp.h */
-static const struct {
-	int type;
-	const char *what;
-} shareable[] = {
-	{ 1, "its memory" },
-	{ 2, "its descriptors" },
-	{ 3, "its current directory" },
-	{ 4, "its signal actions" },
-};
-
-/* Where kcmp(2) is forbidden, as in some containers, this can't be known. */
-static int check_sharing(const struct engine_task *t, struct ck_err *err)
-{
-	for (size_t i = 0; t->parent && i < CK_ARRAY_SIZE(shareable); i++)
-		if (syscall(SYS_kcmp, t->threads[0].tid, t->parent->threads[0].tid,
-			    shareable[i].type, 0, 0) == 0) {
-			int r = ck_fail(err, CK_ERR_REFUSED, -EOPNOTSUPP,
-					"cannot dump a process that shares %s with its parent",
-					shareable[i].what);
-
-			return ck_err_hint(err, r,
-					   "made by clone(2) with CLONE_VM, CLONE_FILES, "
-					   "CLONE_FS or CLONE_SIGHAND; use threads or fork");
-		}
-	return 0;
-}
-
 /* The blob attaches the fate word by a number, which means another segment in another namespace. */
 static int check_ipc(struct engine_dump *d, const struct engine_task *t, struct ck_err *err)
 {
@@ -412,8 +384,6 @@ static int check_task(struct engine_dump *d, const struct engine_task *t, int ow
 	r = check_namespaces(d, t, err);
 	if (r == 0)
 		r = check_ipc(d, t, err);
-	if (r == 0)
-		r = check_sharing(t, err);
 	return r < 0 ? r : check_maps(t, err);
 }
 

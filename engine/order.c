@@ -13,6 +13,8 @@
  *    last tag: so the last change to a description is a restoration, in whatever order they come.
  * Until then nobody can notice, but by asking F_GETSIG from outside of the job in these
  * microseconds: engine/res/share.c tags only where no signal with that number can be sent.
+ *
+ * Close-on-exec flags and the umask are tagged in the same way (engine/kin.c).
  */
 #include <errno.h>
 #include <signal.h>
@@ -126,6 +128,42 @@ int engine_tags_read(struct engine_task *t, struct ck_err *err)
 int engine_tags_end(struct engine_task *t, struct ck_err *err)
 {
 	return order_tags(t, PARASITE_UNTAG, err);
+}
+
+/* ---- what processes have in common ---- */
+
+static off_t kin_at(const struct engine_task *t)
+{
+	return (off_t)(t->inject->area + t->inject->process_off +
+		       offsetof(struct parasite_process, kin));
+}
+
+int engine_kin_set(struct engine_task *t, const struct parasite_kin *k, struct ck_err *err)
+{
+	return write_at(t, k, sizeof(*k), kin_at(t), err);
+}
+
+int engine_kin_order(struct engine_task *t, enum parasite_order order, struct ck_err *err)
+{
+	struct parasite_orders o;
+	int r = read_orders(t, &o, err);
+
+	if (r < 0)
+		return r;
+	o.order = order;
+	r = give_order(t, &o, err);
+	if (r == 0 && o.error)
+		r = ck_fail(err, CK_ERR_SYS, o.error, "cannot tag the job's tables");
+	return r;
+}
+
+bool engine_kin_memory(const struct engine_task *a, const struct engine_task *b)
+{
+	const off_t at = (off_t)(a->inject->area + a->inject->process_off +
+				 offsetof(struct parasite_process, id));
+	uint32_t id;
+
+	return ck_pread_full(b->memfd, &id, sizeof(id), at) == sizeof(id) && id == (uint32_t)a->pid;
 }
 
 /* ---- children ---- */

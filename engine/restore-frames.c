@@ -83,7 +83,8 @@ static int read_image(void *arg, uint64_t addr, void *buf, size_t len)
 {
 	const struct plan *p = arg;
 
-	return image_pages_read(&p->task->pages, p->fd, addr, buf, len);
+	return image_pages_read(&engine_rkin_of(p->task, ENGINE_KIN_VM)->pages, p->fd, addr, buf,
+				len);
 }
 
 /* What the dump noted of it; NULL in a foreign image. */
@@ -164,7 +165,9 @@ static int plan_task(struct plan *p, const struct image *img)
 {
 	struct engine_rtask *t = p->task;
 	CK_AUTO(free) struct cpuinfo_map *maps = calloc(t->mm->n_vmas + 1, sizeof(*maps));
-	CK_AUTO(fd) int fd = image_open_fd(img, IMAGE_PAGES, t->pages.pages_id, NULL);
+	CK_AUTO(fd)
+	int fd = image_open_fd(img, IMAGE_PAGES, engine_rkin_of(t, ENGINE_KIN_VM)->pages.pages_id,
+			       NULL);
 	struct cpuinfo_memory m = { .map = maps, .read = read_image, .arg = p };
 	int r = 0;
 

@@ -316,20 +316,6 @@ static int load_ids(struct engine_restore *r, struct engine_rtask *t, struct ck_
 	return rc;
 }
 
-/* Only threads share these; tasks that do were made by clone(2) with flags of their own. */
-static const char *shared_object(const TaskKobjIdsEntry *a, const TaskKobjIdsEntry *b)
-{
-	if (a->vm_id == b->vm_id)
-		return "memory";
-	if (a->files_id == b->files_id)
-		return "descriptors";
-	if (a->fs_id == b->fs_id)
-		return "their working directory";
-	if (a->sighand_id == b->sighand_id)
-		return "signal actions";
-	return NULL;
-}
-
 static const char *other_namespace(const TaskKobjIdsEntry *a, const TaskKobjIdsEntry *b)
 {
 #define OTHER(ns) (a->has_##ns##_ns_id && b->has_##ns##_ns_id && a->ns##_ns_id != b->ns##_ns_id)
@@ -357,17 +343,9 @@ static int check_ids(const struct engine_restore *r, const TaskKobjIdsEntry *hos
 	const struct engine_rtask *t = &r->tasks[n];
 	const char *what = host ? other_namespace(t->ids, host) : NULL;
 
-	if (what)
-		return ck_fail(err, CK_ERR_REFUSED, -EOPNOTSUPP,
-			       "cannot restore a task with a %s namespace of its own", what);
-	for (size_t i = 0; i < n; i++) {
-		what = r->tasks[i].ids ? shared_object(t->ids, r->tasks[i].ids) : NULL;
-		if (what)
-			return ck_fail(err, CK_ERR_REFUSED, -EOPNOTSUPP,
-				       "cannot restore a task that shares %s with task %u", what,
-				       r->tasks[i].ps->pid);
-	}
-	return 0;
+	return what ? ck_fail(err, CK_ERR_REFUSED, -EOPNOTSUPP,
+			      "cannot restore a task with a %s namespace of its own", what)
+		    : 0;
 }
 
 static int check_all_ids(struct engine_restore *r, struct ck_err *err)
@@ -386,7 +364,7 @@ static int check_all_ids(struct engine_restore *r, struct ck_err *err)
 		if (rc < 0)
 			ck_err_at(err, rc, ENGINE_RTASK_FMT, ENGINE_RTASK_ARG(&r->tasks[i]));
 	}
-	return rc;
+	return rc < 0 ? rc : engine_load_kin(r, err);
 }
 
 /* ---- shared anonymous memory ---- */

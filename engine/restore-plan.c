@@ -243,10 +243,10 @@ static int plan_threads(struct engine_restore *r, struct engine_rtask *t, uint64
 
 static int plan_alive(struct engine_restore *r, struct engine_rtask *t, struct ck_err *err)
 {
-	uint64_t creds_done =
-		t->n_threads > 1 ? script_barrier(r->zone, (uint32_t)t->n_threads) : 0;
-	int rc = engine_plan_shared(r, t, err);
+	uint64_t creds_done = engine_creds_barrier(r, t);
+	int rc = t->kin[ENGINE_KIN_VM] ? 0 : engine_plan_shared(r, t, err);
 
+	engine_plan_meeting(r, t, ENGINE_MEET_MEMORY);
 	if (rc == 0)
 		rc = engine_plan_task(r, t, err);
 	if (rc == 0)
@@ -350,7 +350,7 @@ static int plan_proc(struct engine_restore *r, struct engine_rproc *p, const str
 		     struct ck_err *err)
 {
 	bool alive = p->task && !p->task->zombie;
-	int rc = alive ? engine_plan_private(r, p->task, err) : 0;
+	int rc = alive && !p->task->kin[ENGINE_KIN_VM] ? engine_plan_private(r, p->task, err) : 0;
 
 	if (rc == 0)
 		rc = engine_plan_forks(r, p, err);

@@ -121,14 +121,15 @@ static void plan_action(struct script *s, int signo, const struct kernel_sigacti
 
 /* Children that were made as zombies have left a SIGCHLD: setting an action that ignores a signal
  * throws away what is pending of it. Linux kernel/signal.c:do_sigaction() */
-static void plan_actions(struct engine_rtask *t)
+static void plan_actions(struct engine_restore *r, struct engine_rtask *t)
 {
 	const TaskCoreEntry *tc = t->core[0]->tc;
 	struct kernel_sigaction sa = { .handler = 0 };
 	size_t i = 0;
 
 	plan_action(t->script, SIGCHLD, &sa);
-	for (int signo = 1; signo <= NSIG_KERNEL; signo++) {
+	engine_plan_meeting(r, t, ENGINE_MEET_CHILD);
+	for (int signo = 1; signo <= NSIG_KERNEL && !t->kin[ENGINE_KIN_SIGHAND]; signo++) {
 		const SaEntry *e;
 
 		if (signo == SIGKILL || signo == SIGSTOP)
@@ -312,7 +313,7 @@ int engine_plan_task(struct engine_restore *r, struct engine_rtask *t, struct ck
 {
 	const TaskCoreEntry *tc = t->core[0]->tc;
 	struct script *s = t->script;
-	int rc = plan_mm_map(r, t, err);
+	int rc = t->kin[ENGINE_KIN_VM] ? 0 : plan_mm_map(r, t, err);
 
 	if (rc < 0)
 		return rc;
@@ -338,7 +339,7 @@ int engine_plan_task(struct engine_restore *r, struct engine_rtask *t, struct ck
 	plan_tiles(t);
 	rc = res_plan(r, t, err);
 	if (rc == 0)
-		plan_actions(t);
+		plan_actions(r, t);
 	return rc;
 }
 

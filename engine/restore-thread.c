@@ -304,7 +304,8 @@ int engine_plan_thread(struct engine_restore *r, struct engine_rtask *t, size_t 
 	/* A change of ids makes the whole address space undumpable, whichever thread it is. */
 	if (creds_done)
 		script_op(s, PIE_BARRIER, SCRIPT_OK, 0, a, "wait for the other threads");
-	if (i == 0 && t->mm->has_dumpable && (t->mm->dumpable == 0 || t->mm->dumpable == 1))
+	if (i == 0 && !t->kin[ENGINE_KIN_VM] && t->mm->has_dumpable &&
+	    (t->mm->dumpable == 0 || t->mm->dumpable == 1))
 		script_syscall(s, SCRIPT_OK, SYS_prctl, PR_SET_DUMPABLE, (uint64_t)t->mm->dumpable,
 			       0, 0, 0, 0, "set dumpable");
 	if (ended) {

@@ -221,7 +221,8 @@ static int set_thread(const struct engine_rtask *t, size_t i, struct ck_err *err
 static int set_task(struct tracer *t, const struct engine_rtask *task, struct ck_err *err)
 {
 	size_t first = engine_first_alive(task);
-	int rc = unmap_zone(t, (pid_t)task->ps->threads[first], err);
+	/* Of those that share their memory, the first does it for all. */
+	int rc = task->kin[ENGINE_KIN_VM] ? 0 : unmap_zone(t, (pid_t)task->ps->threads[first], err);
 
 	if (rc == 0)
 		rc = engine_put_patches(task, err);

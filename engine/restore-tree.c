@@ -148,6 +148,38 @@ static struct engine_rproc *session_helper(struct engine_restore *r, struct engi
 	return h;
 }
 
+/* The first of those that share something with p, if that is a child of the same parent. */
+static struct engine_rproc *find_sibling(const struct engine_rproc *p)
+{
+	for (int kin = 0; kin < ENGINE_NKIN; kin++) {
+		struct engine_rtask *first = p->task->kin[kin];
+
+		if (first && first->proc->parent == p->parent && engine_can_make(first, p->task) &&
+		    (first->proc->sid == p->born || first->proc->born == p->born))
+			return first->proc;
+	}
+	return NULL;
+}
+
+/* Who shares something with others is made by one of them. */
+static int find_kin(struct engine_rproc *p, struct ck_err *err)
+{
+	struct engine_rproc *sibling;
+
+	if (!p->task || p->task->zombie ||
+	    engine_can_make(p->maker ? p->maker->task : NULL, p->task))
+		return 0;
+	sibling = find_sibling(p);
+	if (!sibling)
+		return ck_fail(err, CK_ERR_REFUSED, -EOPNOTSUPP,
+			       "cannot restore task %d, which shares memory, descriptors or the "
+			       "like with a process that can't make it",
+			       (int)p->pid);
+	p->maker = sibling;
+	p->early = p->born != sibling->sid;
+	return 0;
+}
+
 /* Who is in session p->born, and will make p. */
 static int find_maker(struct engine_restore *r, struct engine_rproc *p, struct ck_err *err)
 {
@@ -289,6 +321,8 @@ int engine_plan_tree(struct engine_restore *r, struct ck_err *err)
 	n = r->n_procs;
 	for (size_t i = 0; i < n && rc == 0; i++)
 		rc = find_maker(r, r->procs[i], err);
+	for (size_t i = 0; i < n && rc == 0; i++)
+		rc = find_kin(r->procs[i], err);
 	if (rc == 0)
 		rc = find_groups(r, err);
 	if (rc == 0)
@@ -300,7 +334,7 @@ struct engine_rtask *engine_memory_base(const struct engine_rproc *p)
 {
 	for (p = p->maker; p; p = p->maker)
 		if (p->task && !p->task->zombie)
-			return p->task;
+			return engine_rkin_of(p->task, ENGINE_KIN_VM);
 	return NULL;
 }
 
@@ -312,6 +346,8 @@ static void plan_clone(const struct engine_rproc *maker, const struct engine_rpr
 	uint64_t flags = p->parent == maker ? 0 : CLONE_PARENT;
 	uint64_t a[6] = { script_slot(p->script), flags };
 
+	if (maker->task && p->task)
+		a[1] |= engine_clone_flags(maker->task, p->task);
 	script_op(maker->script, PIE_CLONE, SCRIPT_OK, 0, a, "make task %d%s", (int)p->pid,
 		  p->task ? "" : " (a helper)");
 }

@@ -16,6 +16,7 @@
 
 #include "base/err.h"
 #include "engine/engine.h"
+#include "engine/kin.h"
 #include "engine/script.h"
 #include "image/core.pb-c.h"
 #include "image/image.h"
@@ -24,6 +25,17 @@
 #include "image/pstree.pb-c.h"
 
 struct engine_rproc;
+
+/* Where those that share something wait for each other; by which each has come to ... */
+enum engine_meeting {
+	ENGINE_MEET_MEMORY, /* memory is in place */
+	ENGINE_MEET_QUIET,  /* nobody but the first opens descriptors any more */
+	ENGINE_MEET_DIRS,   /* nobody opens paths any more */
+	ENGINE_MEET_PARKED, /* nobody needs parked descriptors any more */
+	ENGINE_MEET_FDS,    /* descriptors are in place */
+	ENGINE_MEET_CHILD,  /* nobody sets the action of SIGCHLD any more */
+	ENGINE_NMEETINGS,
+};
 
 /* A thread's registers in this host's form. */
 struct engine_rregs {
@@ -46,6 +58,10 @@ struct engine_rtask {
 	TaskKobjIdsEntry *ids; /* NULL for a zombie */
 	MmEntry *mm;           /* NULL for a zombie */
 	struct engine_rtask *parent;
+	/* The first task that has it, too; NULL if that is itself. */
+	struct engine_rtask *kin[ENGINE_NKIN];
+	uint64_t meet[ENGINE_NMEETINGS]; /* of the first: barriers, 0 until they are needed */
+	uint64_t creds_done;             /* of the first that has the memory: likewise */
 	struct script *script;
 	bool zombie;
 	bool ended;                 /* the leader has ended before other threads */
@@ -133,6 +149,12 @@ static inline size_t engine_first_alive(const struct engine_rtask *t)
 	return t->ended ? 1 : 0;
 }
 
+/* Who of those that share it with t comes first in the tree. */
+static inline struct engine_rtask *engine_rkin_of(struct engine_rtask *t, enum engine_kin kin)
+{
+	return t->kin[kin] ? t->kin[kin] : t;
+}
+
 #define ENGINE_RTASK_FMT "task %u (%s)"
 #define ENGINE_RTASK_ARG(t) (t)->ps->pid, (t)->core[0]->tc->comm
 
@@ -161,6 +183,19 @@ void engine_plan_groups(struct engine_restore *r, const struct engine_rproc *p, 
 void engine_plan_stops(struct engine_restore *r, const struct engine_rproc *p, uint64_t stopped);
 /* Waits for what the parent has waited for. */
 void engine_plan_reap(struct engine_restore *r, const struct engine_rproc *p);
+
+/* ---- engine/restore-kin.c: processes that share memory, descriptors and the like ---- */
+/* Takes it from the tasks' ids. */
+int engine_load_kin(struct engine_restore *r, struct ck_err *err);
+/* Can maker make t so that they share what t shares with others? */
+bool engine_can_make(struct engine_rtask *maker, const struct engine_rtask *t);
+/* The flags of clone(2) for what they share. */
+uint64_t engine_clone_flags(struct engine_rtask *maker, const struct engine_rtask *t);
+/* Appends to t's script that it waits for the others; nothing if it shares with nobody. */
+void engine_plan_meeting(struct engine_restore *r, struct engine_rtask *t,
+			 enum engine_meeting meeting);
+/* The barrier at which all threads with t's memory have their credentials; 0: there is but one. */
+uint64_t engine_creds_barrier(struct engine_restore *r, struct engine_rtask *t);
 
 /* ---- engine/restore-mem.c ---- */
 /* Private memory in place and filled: what children inherit. */

@@ -333,6 +333,10 @@ int engine_write_pages(struct engine_dump *d, struct engine_task *t, uint32_t pa
 	const struct proc_map *m = t->maps.m, *end = m + t->maps.n, *last;
 	int r;
 
+	/* Its memory is another task's, which has them. */
+	if (t->kin[ENGINE_KIN_VM])
+		end = m;
+
 	if (pagemap < 0)
 		return ck_fail_errno(err, "cannot open the pagemap");
 	r = writer_open(&w, IMAGE_PAGEMAP, (unsigned int)t->ns_pid, pages_id, err);

@@ -38,11 +38,13 @@ static void set_namespaces(TaskKobjIdsEntry *e)
 static int write_ids(struct engine_dump *d, const struct engine_task *t, struct ck_err *err)
 {
 	TaskKobjIdsEntry e = TASK_KOBJ_IDS_ENTRY__INIT;
-	uint32_t id = (uint32_t)t->ns_pid;
 
-	e.vm_id = e.files_id = e.fs_id = e.sighand_id = id;
+	e.vm_id = (uint32_t)engine_kin_of(t, ENGINE_KIN_VM)->ns_pid;
+	e.files_id = (uint32_t)engine_kin_of(t, ENGINE_KIN_FILES)->ns_pid;
+	e.fs_id = (uint32_t)engine_kin_of(t, ENGINE_KIN_FS)->ns_pid;
+	e.sighand_id = (uint32_t)engine_kin_of(t, ENGINE_KIN_SIGHAND)->ns_pid;
 	set_namespaces(&e);
-	return image_write_one(d->images, IMAGE_IDS, id, &e.base, err);
+	return image_write_one(d->images, IMAGE_IDS, (uint32_t)t->ns_pid, &e.base, err);
 }
 
 static int write_pstree(struct engine_dump *d, struct ck_err *err)
@@ -81,10 +83,13 @@ static int write_inventory(struct engine_dump *d, struct ck_err *err)
 {
 	InventoryEntry inv = INVENTORY_ENTRY__INIT;
 	TaskKobjIdsEntry ids = TASK_KOBJ_IDS_ENTRY__INIT;
+	bool shared = false; /* memory: CRIU would give everybody their own */
 
 	/* The task's own objects are nobody else's: 0 is no task's number. */
 	set_namespaces(&ids);
-	inv.img_version = d->ipc ? IMAGE_FORMAT_CKPT : IMAGE_FORMAT_V1_1;
+	for (size_t i = 0; i < d->n_tasks; i++)
+		shared = shared || d->tasks[i]->kin[ENGINE_KIN_VM];
+	inv.img_version = d->ipc || shared ? IMAGE_FORMAT_CKPT : IMAGE_FORMAT_V1_1;
 	inv.has_fdinfo_per_id = inv.has_ns_per_id = 1;
 	inv.fdinfo_per_id = inv.ns_per_id = 1;
 	inv.root_ids = &ids;

@@ -27,6 +27,8 @@
 #define MEMBARRIER_CMD_GET_REGISTRATIONS 512
 #define SHM_RDONLY 010000
 #define F_GETFD 1
+#define F_SETFD 2
+#define FD_CLOEXEC 1
 #define F_SETSIG 10
 #define F_GETSIG 11
 #define F_GETOWN_EX 16
@@ -287,8 +289,25 @@ static void ask_children(struct parasite_orders *o)
 	}
 }
 
-static void obey(struct parasite_orders *o)
+static void tag_kin(struct parasite_process *p, int tag)
 {
+	struct parasite_kin *k = &p->kin;
+	uint32_t flags = tag ? k->fd_tag : k->fd_was;
+
+	if (!k->tagged)
+		return;
+	for (uint32_t i = 0; i < k->n_fds && i < PARASITE_NKIN; i++)
+		note_order(&p->orders, pie_syscall3(__NR_fcntl, k->fd[i], F_SETFD,
+						    flags >> i & 1 ? FD_CLOEXEC : 0));
+	if (k->umask_was >= 0)
+		pie_syscall1(__NR_umask, tag ? k->umask_tag : k->umask_was);
+	if (!tag)
+		k->tagged = 0;
+}
+
+static void obey(struct parasite_process *p)
+{
+	struct parasite_orders *o = &p->orders;
 	uint32_t order = o->order;
 
 	/* Each once: if ckpt dies meanwhile, the next marker returns without one. */
@@ -307,6 +326,8 @@ static void obey(struct parasite_orders *o)
 			   pie_syscall3(__NR_madvise, o->start, o->end - o->start, MADV_WILLNEED));
 	else if (order == PARASITE_PASS)
 		pass(o);
+	else if (order == PARASITE_KIN_TAG || order == PARASITE_KIN_UNTAG)
+		tag_kin(p, order == PARASITE_KIN_TAG);
 	else
 		note_order(o, -EINVAL);
 }
@@ -385,6 +406,8 @@ static void leave(struct parasite_slot *s, struct parasite_process *p)
 		pie_syscall2(__NR_kill, pie_syscall0(__NR_getpid), SIGKILL);
 	if (s->host && p->orders.tagged)
 		set_signals(&p->orders, 0);
+	if (s->host && p->kin.tagged)
+		tag_kin(p, 0);
 	if (__atomic_add_fetch(&p->left, 1, __ATOMIC_ACQ_REL) == p->n_aimed && p->shm > 0)
 		pie_syscall1(__NR_shmdt, p->shm);
 	ended = is_ended(s);
@@ -419,7 +442,7 @@ __attribute__((used)) void parasite_main(struct parasite_slot *s)
 		pie_syscall0(PARASITE_MARKER);
 		if (!s->host || !p->orders.order)
 			break;
-		obey(&p->orders);
+		obey(p);
 	}
 	leave(s, p);
 }

@@ -38,7 +38,8 @@ struct parasite_word {
 #define PARASITE_NFLAWS 3  /* PR_SPEC_STORE_BYPASS and on */
 #define PARASITE_NRUNS 4096
 #define PARASITE_VEC (256 * 1024)
-#define PARASITE_ADDR 8 /* of the family, a zero and what the kernel names a socket by itself */
+#define PARASITE_NKIN 16 /* descriptors that bear a tag */
+#define PARASITE_ADDR 8  /* of the family, a zero and what the kernel names a socket by itself */
 
 /* What the host thread can be told to do: it finds the order as its marker returns, carries it out,
  * and makes the next marker call. */
@@ -51,6 +52,8 @@ enum parasite_order {
 	PARASITE_FETCH,        /* have the swapped pages of a range read: MADV_WILLNEED */
 	PARASITE_PASS,         /* send a copy of a descriptor to the socket of this name */
 	PARASITE_CHILDREN,     /* what can be waited for of each listed child but its end */
+	PARASITE_KIN_TAG,      /* struct parasite_kin: its tags */
+	PARASITE_KIN_UNTAG,    /* what was before */
 };
 
 /* A descriptor of the task. Those that may be tagged come first. */
@@ -97,6 +100,16 @@ struct parasite_orders {
 	uint8_t pass_to[PARASITE_ADDR]; /* struct sockaddr_un, all of it in use */
 };
 
+/* What tells whether two processes have one table of descriptors, or one directory and umask: for a
+ * moment, close-on-exec flags and the umask are others (engine/kin.c). */
+struct parasite_kin {
+	uint32_t tagged; /* the way back puts all back as it was */
+	uint32_t n_fds;
+	int32_t fd[PARASITE_NKIN];
+	uint32_t fd_was, fd_tag;      /* bit i: FD_CLOEXEC of fd[i] */
+	int32_t umask_was, umask_tag; /* -1: to be left alone */
+};
+
 struct parasite_timer {
 	int32_t id; /* in */
 	int32_t overrun;
@@ -112,6 +125,8 @@ struct parasite_process {
 	uint64_t area;
 	uint64_t query_sigs; /* bit n-1: ask for signal n's action */
 	struct parasite_orders orders;
+	struct parasite_kin kin;
+	uint32_t id, pad3; /* another one in each task */
 	uint32_t n_timers;
 	uint32_t mark; /* raised before each marker call, see engine/inject.c; 0: none */
 	/* While a queue is read through SO_PEEK_OFF: the socket, by its number plus 1, and what the

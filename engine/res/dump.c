@@ -89,7 +89,8 @@ static int dump_fdinfo(struct engine_dump *d, const struct engine_task *t, struc
 
 static int dump_task(struct engine_dump *d, struct engine_task *t, struct ck_err *err)
 {
-	int r = dump_fdinfo(d, t, err);
+	/* A table that several have stands once, under the number of the first. */
+	int r = t->kin[ENGINE_KIN_FILES] ? 0 : dump_fdinfo(d, t, err);
 
 	if (r == 0)
 		r = res_dump_maps(d, t, err);

@@ -162,13 +162,9 @@ static int load_fds(struct engine_restore *r, size_t i, struct ck_err *err)
 
 	if (!t->ids)
 		return ck_fail(err, CK_ERR_IMAGE, -EINVAL, "its ids are missing");
-	for (size_t k = 0; k < i; k++)
-		if (r->tasks[k].mm && r->tasks[k].ids &&
-		    r->tasks[k].ids->files_id == t->ids->files_id)
-			return ck_fail(err, CK_ERR_HOST, -EOPNOTSUPP,
-				       "cannot restore a table of descriptors that it shares with "
-				       "task %u",
-				       r->tasks[k].ps->pid);
+	/* The first of those that share a table has it all; the others keep away from it. */
+	if (t->kin[ENGINE_KIN_FILES])
+		return 0;
 	ret = image_read_all(r->image, IMAGE_FDINFO, t->ids->files_id, fds, err);
 	if (ret == -ENOENT)
 		return ck_fail(err, CK_ERR_IMAGE, ret, "the image has no fdinfo-%u.img",

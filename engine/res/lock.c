@@ -107,6 +107,9 @@ int res_locks_dump(struct engine_dump *d, struct ck_err *err)
 	for (size_t i = 0; i < d->n_tasks; i++) {
 		const struct engine_task *t = d->tasks[i];
 
+		/* The locks of a process are its table's. */
+		if (t->kin[ENGINE_KIN_FILES])
+			continue;
 		for (size_t j = 0; j < t->n_fds; j++)
 			for (size_t k = 0; k < t->fds[j].info.n_locks; k++) {
 				const struct proc_lock *l = &t->fds[j].info.locks[k];

@@ -116,15 +116,21 @@ int res_plan(struct engine_restore *r, struct engine_rtask *t, struct ck_err *er
 
 	if (!t->mm)
 		return ck_fail(err, CK_ERR_BUG, -EINVAL, "a zombie has no descriptors");
+	engine_plan_meeting(r, t, ENGINE_MEET_QUIET);
 	ret = res_late_plan(r, t, err);
 	if (ret < 0)
 		return ret;
 	res_fown_plan(r, t);
 	res_tty_plan(r, t);
 	res_foreground_plan(r, t);
-	res_fs_plan(r, t, rt->fs);
+	engine_plan_meeting(r, t, ENGINE_MEET_DIRS);
+	if (!t->kin[ENGINE_KIN_FS])
+		res_fs_plan(r, t, rt->fs);
 	res_epoll_plan(r, t);
-	plan_fds(r, t->script, &rt->fds);
+	engine_plan_meeting(r, t, ENGINE_MEET_PARKED);
+	if (!t->kin[ENGINE_KIN_FILES])
+		plan_fds(r, t->script, &rt->fds);
+	engine_plan_meeting(r, t, ENGINE_MEET_FDS);
 	res_locks_plan(r, t);
 	return 0;
 }

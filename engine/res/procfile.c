@@ -123,6 +123,8 @@ static int procfile_look(struct engine_dump *d, struct res_file *f, struct ck_er
 		return refuse(f, "only those of the job's own processes can be kept", err);
 	if (strchr(rest, '/'))
 		return refuse(f, "what lies deeper than /proc/PID/NAME can't be kept", err);
+	if (t && t->kin[ENGINE_KIN_FILES]) /* it is opened in that process: late.c */
+		return refuse(f, "that process shares its descriptors with another one", err);
 	if (asprintf(&f->name, "/proc/%ld%s%s", t ? (long)t->ns_pid : pid, *rest ? "/" : "", rest) <
 	    0) {
 		f->name = NULL;
@@ -199,7 +201,7 @@ static int procfile_load(struct engine_restore *r, struct res_rfile *f, struct c
 		return ck_fail(err, CK_ERR_HOST, -EOPNOTSUPP,
 			       "cannot restore a program, mapping or directory in %.200s", name);
 	f->opener = f->gone ? NULL : target(r, f, &rest);
-	if ((!f->gone && !f->opener) || strchr(rest, '/'))
+	if ((!f->gone && (!f->opener || f->opener->kin[ENGINE_KIN_FILES])) || strchr(rest, '/'))
 		return ck_fail(err, CK_ERR_HOST, -EOPNOTSUPP,
 			       "cannot restore %.200s, which is of no process of the job", name);
 	return 0;

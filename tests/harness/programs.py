@@ -136,7 +136,7 @@ def own_jobs():
     names = (
         "spin nap futex handler frames storm threads tree sessions signals memory sparse files procfiles shares eventfd paths groups unix tcp epoll pty shm "
         "memfd clocks vectors rseq self inotify pidfd stops "
-        "sysv mappings settings"
+        "sysv mappings settings kin kinvm"
     ).split()
     more = {"files": {"files.d/files.seq": whole, "files.d/files.append": whole}, "memory": {"memory.data": whole}}
     wipes = {"shm": wipe_sessions, "sysv": wipe_sysv}

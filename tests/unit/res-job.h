@@ -334,6 +334,16 @@ uint64_t script_data(struct script *s, const void *data, size_t len)
 	return (uint64_t)(uintptr_t)memcpy(copy, data, len);
 }
 
+/* The tasks of these jobs share nothing. */
+void engine_plan_meeting(struct engine_restore *r, struct engine_rtask *t,
+			 enum engine_meeting meeting)
+{
+	(void)r;
+	(void)meeting;
+	for (int kin = 0; kin < ENGINE_NKIN; kin++)
+		ck_assert_ptr_null(t->kin[kin]);
+}
+
 static inline void job_execute(const struct script *s)
 {
 	for (size_t i = 0; i < s->n; i++) {
