@@ -269,7 +269,8 @@ static int check_senders(const struct engine_dump *d, const struct res_sock *s, 
 		for (size_t k = 0; k < d->res->n_files && !known; k++) {
 			const struct res_sock *o = d->res->files[k]->sock;
 
-			known = o && o->type == SOCK_DGRAM && o->family != AF_UNIX &&
+			known = o && o->type == SOCK_DGRAM &&
+				(o->family == AF_INET || o->family == AF_INET6) &&
 				res_sock_port(&o->name) == res_sock_port(&s->q[i].from);
 		}
 		if (known)

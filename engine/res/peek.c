@@ -476,7 +476,8 @@ int res_sock_peek(struct engine_dump *d, struct res_sock *s, struct ck_err *err)
 	struct pollfd p = { .events = POLLIN };
 	int r;
 
-	if (s->state == SOCK_LISTENING)
+	/* Of netlink sockets with answers, netlink.c has refused all. */
+	if (s->state == SOCK_LISTENING || s->family == AF_NETLINK)
 		return 0;
 	p.fd = fd = res_file_borrow(d, s->f);
 	if (fd < 0)

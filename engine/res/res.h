@@ -81,6 +81,7 @@ extern const struct res_type res_type_signalfd; /* signalfd.c */
 extern const struct res_type res_type_socket;   /* sock.c: until the family is known */
 extern const struct res_type res_type_unix;     /* unix.c */
 extern const struct res_type res_type_inet;     /* inet.c */
+extern const struct res_type res_type_netlink;  /* netlink.c */
 extern const struct res_type res_type_inotify;  /* inotify.c */
 extern const struct res_type res_type_pidfd;    /* pidfd.c */
 extern const struct res_type res_type_other;    /* other.c */

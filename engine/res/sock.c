@@ -385,6 +385,8 @@ static int socket_look(struct engine_dump *d, struct res_file *f, struct ck_err 
 		return ck_fail_errno(err, "cannot ask what kind of socket it is");
 	if (family == AF_UNIX)
 		return res_sock_unix_look(d, f, fd, err);
+	if (family == AF_NETLINK)
+		return res_sock_netlink_look(d, f, fd, err);
 	if ((family == AF_INET || family == AF_INET6) &&
 	    (type == SOCK_STREAM || type == SOCK_DGRAM))
 		return res_sock_inet_look(d, f, fd, err);

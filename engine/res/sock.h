@@ -149,8 +149,9 @@ struct res_sock *res_sock_by_ino(const struct engine_dump *d, int family, uint32
 /* "task 812 (dbus-daemon)" of a process that has the socket, or "nobody that we may see". */
 void res_sock_holder(uint32_t ino, char *buf, size_t size);
 
-/* unix.c, inet.c: called by the socket row once the family is known. */
+/* unix.c, inet.c, netlink.c: called by the socket row once the family is known. */
 int res_sock_unix_look(struct engine_dump *d, struct res_file *f, int fd, struct ck_err *err);
+int res_sock_netlink_look(struct engine_dump *d, struct res_file *f, int fd, struct ck_err *err);
 int res_sock_inet_look(struct engine_dump *d, struct res_file *f, int fd, struct ck_err *err);
 
 /* inet.c: what TCP tells; the state is one of those with a connection; the other side has closed.

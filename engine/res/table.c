@@ -22,9 +22,10 @@ const struct res_type *const res_types[] = {
 	&res_type_timerfd,
 	&res_type_signalfd,
 	&res_type_pidfd,
-	&res_type_socket, /* hands over to the next two, which no descriptor matches by itself */
+	&res_type_socket, /* hands over to the next three, which no descriptor matches by itself */
 	&res_type_unix,
 	&res_type_inet,
+	&res_type_netlink,
 	&res_type_inotify, /* behind all others: what they do to files is not to be seen by it */
 	&res_type_other, /* the last: refuses */
 };

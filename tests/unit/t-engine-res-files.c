@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Deleted files, mapped files, what is refused, what a host needs, and files that changed. */
+#include <linux/netlink.h>
 #include <sys/inotify.h>
 #include <sys/socket.h>
 #include <sys/sysmacros.h>
@@ -454,7 +455,7 @@ static void refused_make(int task)
 {
 	(void)task;
 	if (refused_kind == R_NETLINK)
-		JOB_CHECK(socket(AF_NETLINK, SOCK_RAW, 0) == 3);
+		JOB_CHECK(socket(AF_NETLINK, SOCK_RAW, NETLINK_USERSOCK) == 3);
 	else if (refused_kind == R_INOTIFY)
 		inotify_unread();
 	else if (refused_kind == R_PIDFD)
