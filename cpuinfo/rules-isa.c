@@ -222,6 +222,15 @@ static void tell_chain(struct ck_strbuf *b, const CkptIsaNeed *n)
 		ck_strbuf_addf(b, "%s%s", !i ? "; " : i == 1 ? ": " : " > ", n->chain[i]);
 }
 
+/* For which CPUs the file was built, where it says so itself, or by its place. */
+static void tell_build(struct ck_strbuf *b, const CkptIsaModule *m)
+{
+	if (m->level)
+		ck_strbuf_addf(b, "; its notes ask for %s", m->level);
+	if (m->hwcaps)
+		ck_strbuf_addf(b, "; ld.so chose it from glibc-hwcaps/%s", m->hwcaps);
+}
+
 /* How glibc is told to leave out what this target lacks. */
 static const char *tunables_for(const CkptCpuFacts *target)
 {
@@ -241,7 +250,13 @@ static void tell_remedy(struct finding *f, const struct judged *j, const CkptIsa
 {
 	const char *how = m->dispatch ? m->dispatch : "";
 
-	if (!strcmp(how, "glibc"))
+	if (m->hwcaps)
+		finding_remedy(
+			f,
+			"restore it on a CPU that has them; next time, start the job so that "
+			"ld.so does not choose the file: %s",
+			tunables_for(j->target));
+	else if (!strcmp(how, "glibc"))
 		finding_remedy(f,
 			       "restore it on a CPU that has them; next time, start the job "
 			       "with %s LD_BIND_NOW=1",
@@ -279,6 +294,7 @@ static void module_finding(struct judged *j, const CkptIsaModule *m, const CkptI
 		ck_strbuf_addf(&b, ", in a module that asks for CPU features first, and may have "
 				   "kept the answer");
 	tell_chain(&b, n);
+	tell_build(&b, m);
 	finding_evidence(f, "%s", ck_strbuf_str(&b));
 	tell_remedy(f, j, m);
 }
