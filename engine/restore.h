@@ -280,6 +280,9 @@ struct engine_self {
  */
 int engine_act_as_job(const struct engine_restore *r, struct engine_self *self, struct ck_err *err);
 void engine_act_as_self(struct engine_self *self);
+/* Is path one that the job can only have been given: an image of our own names it, and none but us
+ * can change the directories above it? */
+bool engine_is_given(const struct engine_restore *r, const char *path);
 /* Is what the image says what we dumped ourselves? Nobody else can write to it. */
 bool engine_trusts_image(const struct engine_restore *r);
 

@@ -3,13 +3,14 @@
  * Whose files are opened. A restore by root of an ordinary user's job opens files as that user:
  * whatever an image names, it can't lead to what its job could not reach. Only what the job was
  * given, such as a log that a daemon of root's opened, is opened with root's rights, and only if
- * the image is root's own (open_given() in engine/res/reg.c). Jobs of several users are restored
- * with root's rights.
+ * the image is root's own (open_given() in engine/res/reg.c); so are files and sockets made that
+ * only root can have made. Jobs of several users are restored with root's rights.
  */
 #include <errno.h>
 #include <grp.h>
 #include <linux/capability.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/fsuid.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -24,6 +25,28 @@ bool engine_trusts_image(const struct engine_restore *r)
 
 	return stat(image_dir(r->image), &st) == 0 && st.st_uid == r->rights.uid &&
 	       !(st.st_mode & (S_IWGRP | S_IWOTH));
+}
+
+bool engine_is_given(const struct engine_restore *r, const char *path)
+{
+	CK_AUTO(free) char *part = strdup(path);
+	struct stat st;
+	char *p = part;
+
+	if (!part || path[0] != '/' || !engine_trusts_image(r))
+		return false;
+	while ((p = strrchr(part, '/'))) {
+		p[p == part] = '\0';
+		/* What is to be made itself is not there yet. */
+		if (lstat(part, &st) < 0)
+			return false;
+		if (!S_ISDIR(st.st_mode) || st.st_uid != r->rights.uid ||
+		    (st.st_mode & (S_IWGRP | S_IWOTH)))
+			return false;
+		if (p == part)
+			return true;
+	}
+	return false;
 }
 
 static const CredsEntry *creds_of(const struct engine_restore *r)

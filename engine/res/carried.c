@@ -425,6 +425,37 @@ static int fill(struct engine_restore *r, const struct res_carried *c, int fd, s
 	return ret;
 }
 
+static int make_any(const struct engine_restore *r, struct res_carried *c, const char *path,
+		    struct ck_err *err)
+{
+	(void)r;
+	free(c->temp); /* of a first attempt */
+	c->temp = NULL;
+	return c->name ? make_named(c, err) : make(c, path, err);
+}
+
+/* Makes or moves a carried file with the rights of the job's user, whose it was, or of root where
+ * only he can have done so. */
+static int as_job(const struct engine_restore *r, struct res_carried *c, const char *path,
+		  int (*fn)(const struct engine_restore *r, struct res_carried *c, const char *path,
+			    struct ck_err *err),
+		  struct ck_err *err)
+{
+	struct engine_self self;
+	int ret = engine_act_as_job(r, &self, err);
+	bool other = self.changed;
+
+	if (ret == 0)
+		ret = fn(r, c, path, err);
+	engine_act_as_self(&self);
+	if (!other || (ret != -EACCES && ret != -EPERM))
+		return ret;
+	if (engine_is_given(r, path))
+		return fn(r, c, path, err);
+	return ck_err_hint(err, ret, "files are made with the rights of the job's user, %u",
+			   r->uid);
+}
+
 int res_carried_open(struct engine_restore *r, struct res_carried *c, const char *path, int flags,
 		     int *ret_fd, struct ck_err *err)
 {
@@ -434,8 +465,7 @@ int res_carried_open(struct engine_restore *r, struct res_carried *c, const char
 
 	if (c->fd < 0) {
 		fd = c->head->has_seals ? make_memfd(path, err)
-		     : c->name          ? make_named(c, err)
-					: make(c, path, err);
+					: as_job(r, c, c->name ? c->name : path, make_any, err);
 		if (fd < 0)
 			return fd;
 		ret = S_ISREG(c->head->mode) ? fill(r, c, fd, err) : 0;
@@ -453,13 +483,16 @@ int res_carried_open(struct engine_restore *r, struct res_carried *c, const char
 	return 0;
 }
 
-/* The owner may be somebody who doesn't exist in our user namespace: then the file is ours. */
-static void give_away(const struct res_carried *c)
+/* The owner may be somebody who doesn't exist in our user namespace: then the file is ours. Only an
+ * image of our own makes files of others: programs of root's among them. */
+static void give_away(const struct engine_restore *r, const struct res_carried *c)
 {
 	const GhostFileEntry *h = c->head;
 	struct timespec times[2] = { { 0 }, { 0 } };
+	bool others = !r->one_uid || h->uid != r->uid;
 
-	if (geteuid() == 0 && fchown(c->fd, h->uid, h->gid) < 0)
+	if (geteuid() == 0 && (!others || engine_trusts_image(r)) &&
+	    fchown(c->fd, h->uid, h->gid) < 0)
 		errno = 0;
 	(void)!fchmod(c->fd, h->mode & 07777);
 	if (!h->atim || !h->mtim)
@@ -497,7 +530,19 @@ static int give_other_names(const struct engine_restore *r, const struct res_car
 	return 0;
 }
 
-/* An open writer would keep the file from being executed. */
+static int put_in_place(const struct engine_restore *r, struct res_carried *c, const char *path,
+			struct ck_err *err)
+{
+	/* A second attempt finds the first half done. */
+	if (c->temp && rename(c->temp, path) < 0)
+		return ck_fail_errno(err, "cannot put %s in place", path);
+	free(c->temp);
+	c->temp = NULL;
+	return give_other_names(r, c, err);
+}
+
+/* An open writer would keep the file from being executed. It may only be given away when it has its
+ * name: in a directory such as /tmp nobody else can rename it. */
 int res_carried_finish(struct engine_restore *r, struct ck_err *err)
 {
 	int ret = 0;
@@ -507,18 +552,13 @@ int res_carried_finish(struct engine_restore *r, struct ck_err *err)
 
 		if (c->fd < 0)
 			continue;
-		give_away(c);
+		if (c->temp)
+			ret = as_job(r, c, c->name, put_in_place, err);
+		give_away(r, c);
 		if (c->head->has_seals && fcntl(c->fd, F_ADD_SEALS, c->head->seals) < 0)
 			return ck_fail_errno(err, "cannot seal a memfd");
 		close(c->fd);
 		c->fd = -EBADF;
-		if (!c->temp)
-			continue;
-		if (rename(c->temp, c->name) < 0)
-			return ck_fail_errno(err, "cannot put %s in place", c->name);
-		free(c->temp);
-		c->temp = NULL;
-		ret = give_other_names(r, c, err);
 	}
 	return ret;
 }

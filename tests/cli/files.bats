@@ -253,6 +253,42 @@ tail_of() { # FILE
 	[ "$(stat -c %u "$(tail_of table)")" -eq 65534 ]
 }
 
+@test "root makes carried files with the rights of the job's user" {
+	[ "$(id -u)" -eq 0 ] || skip "needs root"
+	SHM=$(mktemp -d /dev/shm/ckpt-files-XXXXXX)
+	chmod 777 "$SHM"
+	as mkdir "$SHM/own"
+	# shellcheck disable=SC2016
+	"${AS[@]}" bash -c '
+		for f in /proc/$$/fd/*; do
+			n=${f##*/}
+			[ "$n" -le 2 ] || eval "exec $n>&-"
+		done
+		exec 9>"$1/own/state"
+		echo state >&9
+		exec setsid sleep 1000' - "$SHM" </dev/null >/dev/null 2>&1 &
+	local pid=$!
+	for _ in {1..100}; do
+		[ "$(cat "/proc/$pid/comm")" != sleep ] || break
+		sleep 0.05
+	done
+	as "$DIR/ckpt" dump -t "$pid" --image "$DIR/u/shm"
+	rm -r "$SHM/own"
+	mkdir -m 755 "$SHM/roots"
+	as ln -s "$SHM/roots" "$SHM/own"
+	run "$DIR/ckpt" restore --image "$DIR/u/shm"
+	echo "$output"
+	[ "$status" -ne 0 ]
+	[[ "$output" == *"made with the rights of the job's user, 65534"* ]]
+	[ -z "$(ls -A "$SHM/roots")" ]
+	rm "$SHM/own"
+	"$DIR/ckpt" restore --image "$DIR/u/shm" --detach --status-fd 3 3>"$DIR/status"
+	[ "$(cat "$SHM/own/state")" = state ]
+	[ "$(stat -c %u "$SHM/own" "$SHM/own/state" | xargs)" = "65534 65534" ]
+	kill "$(sed -n 's/.*"event": *"running".*"pid": *\([0-9]*\).*/\1/p' "$DIR/status")"
+	rm -r "$SHM"
+}
+
 @test "what root gave the job is opened again, from an image of root's own" {
 	[ "$(id -u)" -eq 0 ] || skip "needs root"
 	(umask 077 && : >"$DIR/given")
