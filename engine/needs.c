@@ -14,6 +14,7 @@
 #include "base/pb.h"
 #include "engine/arch/arch.h"
 #include "engine/dump.h"
+#include "fsmap/fsmap.h"
 #include "image/format.h"
 #include "probe/probe.h"
 
@@ -264,6 +265,19 @@ static int need_of_task(CkptNeeds *n, const struct arch_xstate_layout *l,
 	return r;
 }
 
+enum { ENVIRONMENT_MAX = 1 << 20 }; /* bytes of it that are looked at */
+
+/* As it was when the program began: what a batch system gave it. */
+static int need_scratch(CkptNeeds *n, const struct engine_task *t)
+{
+	CK_AUTO(free) char *text = NULL;
+	size_t len;
+
+	if (t->zombie || ck_read_file_at(t->dirfd, "environ", ENVIRONMENT_MAX, &text, &len) < 0)
+		return 0;
+	return fsmap_need_scratch(n, text, len);
+}
+
 int engine_fill_needs(struct engine_dump *d, struct ck_err *err)
 {
 	struct arch_xstate_layout layout;
@@ -284,5 +298,7 @@ int engine_fill_needs(struct engine_dump *d, struct ck_err *err)
 		r = need_of_task(n, &layout, d->tasks[i]);
 	if (r == 0)
 		r = need_limits(n, d);
+	if (r == 0 && d->n_tasks)
+		r = need_scratch(n, d->tasks[0]);
 	return r < 0 ? ck_fail(err, CK_ERR_SYS, r, "cannot list the image's needs") : 0;
 }

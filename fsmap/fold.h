@@ -83,6 +83,9 @@ int fsmap_look_binds(const CkptNeeds *needs, CkptFacts *facts);
  * NULL where nothing is bound, or where that can't be told. 0 or -ENOMEM. */
 int fsmap_leads(const CkptNeeds *needs, const char *path, char **ret);
 
+/* scratch.c: adds to facts->scratch where our own environment has what needs->scratch name. */
+int fsmap_look_scratch(const CkptNeeds *needs, CkptFacts *facts);
+
 /* A path as a shell takes it. */
 void fsmap_quote(struct ck_strbuf *b, const char *path);
 /* Is a filesystem of this type the same on every host that mounts it? */

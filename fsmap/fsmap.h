@@ -64,6 +64,13 @@ int fsmap_look(const CkptNeeds *needs, CkptFacts *facts);
 /* Is something that a package owned changed or missing, so that the packages here matter? */
 bool fsmap_asks_packages(const CkptNeeds *needs, const CkptFacts *facts);
 
+/* Variables by which batch systems tell a job its scratch directory, ended by NULL; those that are
+ * the batch system's own come first. */
+extern const char *const fsmap_scratch_names[];
+/* Adds to n->scratch what an environment (NAME=VALUE, each ended by a 0) says, as far as a needed
+ * path is there or below. 0 or -ENOMEM. */
+int fsmap_need_scratch(CkptNeeds *n, const char *environment, size_t len);
+
 /* What CVMFS says of a repository by extended attributes of its root. */
 struct fsmap_cvmfs {
 	char fqrn[256];

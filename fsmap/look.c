@@ -281,5 +281,5 @@ int fsmap_look(const CkptNeeds *needs, CkptFacts *facts)
 	for (size_t i = 0; i < needs->n_mounts; i++)
 		if (look_at_mount(needs->mounts[i], facts) < 0)
 			return -ENOMEM;
-	return fsmap_look_binds(needs, facts);
+	return fsmap_look_scratch(needs, facts) < 0 ? -ENOMEM : fsmap_look_binds(needs, facts);
 }

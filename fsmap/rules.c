@@ -49,6 +49,8 @@ static void remedy_mkdir(const struct rule_input *in, struct finding *f,
 {
 	CK_AUTO(strbuf) struct ck_strbuf b = CK_STRBUF_INIT;
 
+	if (fsmap_say_scratch(in, f, items->item[from].key))
+		return;
 	for (size_t i = from; i < to; i++)
 		if (!S_ISDIR(items->item[i].need->mode)) {
 			fsmap_say_copy(in, f, items->item[from].key, true);

@@ -43,6 +43,10 @@ void fsmap_report_doubt(const struct rule *r, const struct rule_input *in,
 			const struct fsmap_items *items, size_t from, size_t to,
 			struct findings *out);
 
+/* scratch.c: the map, if what is missing is a scratch directory, or above it, and there is another
+ * one here. False: nothing was said. */
+bool fsmap_say_scratch(const struct rule_input *in, struct finding *f, const char *missing);
+
 /* rules-package.c: of items that packages owned, all in one */
 void fsmap_report_packages(const struct rule *r, const struct rule_input *in,
 			   const struct fsmap_items *items, size_t from, size_t to,
