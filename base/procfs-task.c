@@ -31,15 +31,16 @@ struct stat_field {
 		number, width, offsetof(struct proc_stat, member) \
 	}
 static const struct stat_field stat_fields[] = {
-	STAT_ROW(4, STAT_INT, ppid),        STAT_ROW(5, STAT_INT, pgrp),
-	STAT_ROW(6, STAT_INT, sid),         STAT_ROW(7, STAT_INT, tty_nr),
-	STAT_ROW(8, STAT_INT, tpgid),       STAT_ROW(20, STAT_INT, num_threads),
-	STAT_ROW(22, STAT_U64, start_time), STAT_ROW(26, STAT_U64, start_code),
-	STAT_ROW(27, STAT_U64, end_code),   STAT_ROW(28, STAT_U64, start_stack),
-	STAT_ROW(45, STAT_U64, start_data), STAT_ROW(46, STAT_U64, end_data),
-	STAT_ROW(47, STAT_U64, start_brk),  STAT_ROW(48, STAT_U64, arg_start),
-	STAT_ROW(49, STAT_U64, arg_end),    STAT_ROW(50, STAT_U64, env_start),
-	STAT_ROW(51, STAT_U64, env_end),    STAT_ROW(52, STAT_INT, exit_code),
+	STAT_ROW(4, STAT_INT, ppid),         STAT_ROW(5, STAT_INT, pgrp),
+	STAT_ROW(6, STAT_INT, sid),          STAT_ROW(7, STAT_INT, tty_nr),
+	STAT_ROW(8, STAT_INT, tpgid),        STAT_ROW(20, STAT_INT, num_threads),
+	STAT_ROW(22, STAT_U64, start_time),  STAT_ROW(26, STAT_U64, start_code),
+	STAT_ROW(27, STAT_U64, end_code),    STAT_ROW(28, STAT_U64, start_stack),
+	STAT_ROW(38, STAT_INT, exit_signal), STAT_ROW(45, STAT_U64, start_data),
+	STAT_ROW(46, STAT_U64, end_data),    STAT_ROW(47, STAT_U64, start_brk),
+	STAT_ROW(48, STAT_U64, arg_start),   STAT_ROW(49, STAT_U64, arg_end),
+	STAT_ROW(50, STAT_U64, env_start),   STAT_ROW(51, STAT_U64, env_end),
+	STAT_ROW(52, STAT_INT, exit_code),
 };
 
 /* "PID (COMM) S". The comm may hold anything, ") R 1" and newlines too, but behind it there are

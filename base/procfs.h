@@ -26,6 +26,7 @@ struct proc_stat {
 	int num_threads;
 	uint64_t start_time; /* clock ticks after boot; with pid it names a task for good */
 	uint64_t start_code, end_code, start_stack;
+	int exit_signal; /* that its parent gets when it ends; 0: none */
 	uint64_t start_data, end_data, start_brk;
 	uint64_t arg_start, arg_end, env_start, env_end;
 	int exit_code; /* wait status */

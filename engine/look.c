@@ -372,6 +372,12 @@ static int check_task(struct engine_dump *d, const struct engine_task *t, int ow
 	if (t->status.n_ns != root->status.n_ns)
 		return ck_fail(err, CK_ERR_REFUSED, -EOPNOTSUPP,
 			       "cannot dump a tree with a pid namespace of its own inside");
+	if (t->zombie && t->stat.exit_signal > 0 && t->stat.exit_signal != SIGCHLD) {
+		r = ck_fail(err, CK_ERR_REFUSED, -EOPNOTSUPP,
+			    "cannot dump a child that has ended with signal %d for its parent",
+			    t->stat.exit_signal);
+		return ck_err_hint(err, r, "its parent has to wait for it first (__WALL)");
+	}
 	if (t->zombie)
 		return 0;
 	/* As many filters as ours: they are the container's, and there again at restore. */

@@ -340,33 +340,58 @@ struct engine_rtask *engine_memory_base(const struct engine_rproc *p)
 
 /* ---- what it means for the scripts ---- */
 
-static void plan_clone(const struct engine_rproc *maker, const struct engine_rproc *p)
+/* That its parent gets when it ends. A sibling that makes it gives it its own, whatever is asked.
+ */
+static uint32_t exit_signal(const struct engine_rproc *p)
 {
-	/* p->parent is the maker's parent: a sibling. */
-	uint64_t flags = p->parent == maker ? 0 : CLONE_PARENT;
-	uint64_t a[6] = { script_slot(p->script), flags };
+	const TaskCoreEntry *tc = p->task ? p->task->core[0]->tc : NULL;
 
+	return tc && tc->has_exit_signal ? tc->exit_signal : SIGCHLD;
+}
+
+static int plan_clone(const struct engine_rproc *maker, const struct engine_rproc *p,
+		      struct ck_err *err)
+{
+	bool sibling = p->parent != maker;
+	uint64_t a[6] = { script_slot(p->script), sibling ? CLONE_PARENT : 0, exit_signal(p) };
+
+	if (a[2] > 64)
+		return ck_fail(err, CK_ERR_IMAGE, -EBADMSG, "task %d has exit signal %u",
+			       (int)p->pid, exit_signal(p));
+	if (sibling && a[2] != exit_signal(maker))
+		return ck_fail(err, CK_ERR_REFUSED, -EOPNOTSUPP,
+			       "cannot restore exit signal %u of task %d, which a sibling makes",
+			       exit_signal(p), (int)p->pid);
 	if (maker->task && p->task)
 		a[1] |= engine_clone_flags(maker->task, p->task);
 	script_op(maker->script, PIE_CLONE, SCRIPT_OK, 0, a, "make task %d%s", (int)p->pid,
 		  p->task ? "" : " (a helper)");
+	return 0;
+}
+
+static int plan_clones(const struct engine_restore *r, const struct engine_rproc *maker, bool early,
+		       struct ck_err *err)
+{
+	int rc = 0;
+
+	for (size_t i = 0; i < r->n_procs && rc == 0; i++)
+		if (r->procs[i]->maker == maker && r->procs[i]->early == early)
+			rc = plan_clone(maker, r->procs[i], err);
+	return rc;
 }
 
 int engine_plan_forks(struct engine_restore *r, const struct engine_rproc *p, struct ck_err *err)
 {
-	for (size_t i = 0; i < r->n_procs; i++)
-		if (r->procs[i]->maker == p && r->procs[i]->early)
-			plan_clone(p, r->procs[i]);
+	int rc = plan_clones(r, p, true, err);
+
+	if (rc < 0)
+		return rc;
 	if (leads_session(p))
 		script_syscall(p->script, SCRIPT_OK, SYS_setsid, 0, 0, 0, 0, 0, 0,
 			       "become the leader of session %d", (int)p->sid);
 	if (p->task && !p->task->zombie)
 		res_ctty_plan(r, p->task);
-	for (size_t i = 0; i < r->n_procs; i++)
-		if (r->procs[i]->maker == p && !r->procs[i]->early)
-			plan_clone(p, r->procs[i]);
-	(void)err;
-	return 0;
+	return plan_clones(r, p, false, err);
 }
 
 void engine_plan_groups(struct engine_restore *r, const struct engine_rproc *p, uint64_t led,

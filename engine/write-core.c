@@ -397,6 +397,8 @@ static int add_process(const struct engine_task *t, CoreEntry *core, struct ck_e
 	tc->task_state = t->zombie ? IMAGE_TASK_DEAD : IMAGE_TASK_ALIVE;
 	tc->exit_code = t->zombie || t->ended ? (uint32_t)t->exit_code : 0;
 	tc->personality = t->personality;
+	tc->has_exit_signal = t->stat.exit_signal != SIGCHLD && t->stat.exit_signal >= 0;
+	tc->exit_signal = tc->has_exit_signal ? (uint32_t)t->stat.exit_signal : 0;
 	tc->comm = strndup(t->stat.comm, 15);
 	if (!tc->comm)
 		return no_memory(err);

@@ -18,7 +18,8 @@
 enum pie_code {
 	PIE_SYSCALL,    /* nr(a0..a5) */
 	PIE_PAGES,      /* a0: struct pie_pages */
-	PIE_CLONE,      /* a0: slot to start; a1: clone flags */
+	PIE_CLONE,      /* a0: slot to start; a1: clone flags; a2: exit signal, unless
+			   the flags say which */
 	PIE_BARRIER,    /* a0: struct pie_barrier */
 	PIE_COPY,       /* a2 bytes from a1 to a0 */
 	PIE_TIMER,      /* a0: struct pie_timer */

@@ -24,7 +24,6 @@
 #include "engine/pie/pie-xxh64.h"
 
 /* From the kernel's headers, which don't go together with freestanding code everywhere. */
-#define SIGCHLD 17
 #define SIGCONT 18
 #define SIGSTOP 19
 #define SIG_IGN 1
@@ -142,7 +141,7 @@ static long run_clone(struct pie_slot *s, const struct pie_op *op)
 
 	memset(&args, 0, sizeof(args));
 	args.flags = op->a[1];
-	args.exit_signal = op->a[1] & (CLONE_THREAD | CLONE_PARENT) ? 0 : SIGCHLD;
+	args.exit_signal = op->a[1] & (CLONE_THREAD | CLONE_PARENT) ? 0 : op->a[2];
 	args.stack = child->stack;
 	args.stack_size = PIE_STACK;
 	args.set_tid = (uintptr_t)&tid;

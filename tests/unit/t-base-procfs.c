@@ -127,6 +127,7 @@ START_TEST(stat_fields)
 	ck_assert_uint_eq(s.env_start, 140729904425619);
 	ck_assert_uint_eq(s.env_end, 140729904426987);
 	ck_assert_int_eq(s.exit_code, 256);
+	ck_assert_int_eq(s.exit_signal, 17);
 }
 END_TEST
 
