@@ -3,6 +3,7 @@
  * Processes that share descriptors, or directory and umask, by flags of clone(2): with the parent,
  * with a grandparent, with a sibling; and some that look the same and share nothing. In turns each
  * checks what it has against what the last one that has the same made of it, and changes something.
+ * Their ends send different signals to the parent, or none.
  */
 #include <limits.h>
 #include <linux/futex.h>
@@ -30,6 +31,7 @@ static struct board {
 	int dir[GROUPS];
 } * b;
 static char base[PATH_MAX - 64];
+static volatile int ends[2]; /* that SIGCHLD and SIGUSR1 have told of */
 
 static const struct {
 	const char *name;
@@ -125,10 +127,10 @@ static void next_turn(uint32_t over)
 	syscall(SYS_futex, &b->turn, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0);
 }
 
-/* As fork(2), but for the flags. */
+/* As fork(2), but for the flags, which have the signal in them. */
 static pid_t clone_with(unsigned long flags)
 {
-	pid_t pid = (pid_t)syscall(SYS_clone, flags | SIGCHLD, 0, 0, 0, 0);
+	pid_t pid = (pid_t)syscall(SYS_clone, flags, 0, 0, 0, 0);
 
 	CHECK(pid >= 0);
 	return pid;
@@ -157,15 +159,15 @@ static pid_t child(int role, unsigned long flags)
 static void make_children(int role)
 {
 	if (role == 1)
-		child(3, CLONE_FILES | CLONE_FS);
+		child(3, CLONE_FILES | CLONE_FS | SIGCHLD);
 	if (role == 4)
-		child(5, CLONE_FILES | CLONE_PARENT);
+		child(5, CLONE_FILES | CLONE_PARENT); /* without a signal, as its maker */
 }
 
 /* A child that found something wrong has said so, and nobody gets another turn. */
 static void on_child(int signo)
 {
-	(void)signo;
+	ends[signo == SIGUSR1]++;
 	if (!(__atomic_load_n(&b->turn, __ATOMIC_ACQUIRE) & OVER))
 		_exit(3);
 }
@@ -188,6 +190,7 @@ static void prepare(void)
 	for (int g = 0; g < GROUPS; g++)
 		b->mask[g] = 022;
 	signal(SIGCHLD, on_child);
+	signal(SIGUSR1, on_child);
 }
 
 int main(void)
@@ -196,8 +199,8 @@ int main(void)
 
 	job_begin(11000);
 	prepare();
-	child(1, CLONE_FILES);
-	child(2, CLONE_FS);
+	child(1, CLONE_FILES | SIGCHLD);
+	child(2, CLONE_FS | SIGUSR1);
 	child(4, 0);
 	while (job_more() || (b->last = true, n++ < LAST)) {
 		CHECK(wait_turn(0));
@@ -206,8 +209,9 @@ int main(void)
 	}
 	CHECK(wait_turn(0));
 	next_turn(OVER);
-	for (n = 0; wait(&status) > 0; n++)
+	for (n = 0; waitpid(-1, &status, __WALL) > 0; n++)
 		CHECK(status == 0);
 	CHECKF(n == 4, "%d children", n);
+	CHECKF(ends[0] == 1 && ends[1] == 1, "%d and %d signals", ends[0], ends[1]);
 	return job_end("kin", b->x);
 }
