@@ -141,6 +141,8 @@ void fsmap_report_packages(const struct rule *r, const struct rule_input *in,
 			out->failed = true;
 			return;
 		}
+	if (!x.n)
+		return;
 	f = add_finding(r, &x, out);
 	say_need(f, items, from, to, &x);
 	say_have(in, f, &x);

@@ -11,6 +11,8 @@
 
 #define BIT(n) (1ull << (n))
 
+enum { AREA = 16384 }; /* bytes: room for every host, tiles included */
+
 /* An AVX-512 server of Intel's, and Zen 4: same components, other places. Then two without AVX-512.
  * Numbers as their CPUID leaf 0xD says. */
 static struct arch_xstate_layout intel(void)
@@ -90,7 +92,7 @@ static UserX86FpregsEntry *through_wire(UserX86FpregsEntry *e)
 
 static UserX86FpregsEntry *entry_of(const struct arch_xstate_layout *l, uint64_t bv)
 {
-	uint8_t raw[8192];
+	uint8_t raw[AREA];
 	UserX86FpregsEntry *e = NULL;
 
 	fill(l, bv, raw);
@@ -101,7 +103,7 @@ static UserX86FpregsEntry *entry_of(const struct arch_xstate_layout *l, uint64_t
 static void check_same(const struct arch_xstate_layout *from, const struct arch_xstate_layout *to,
 		       uint64_t bv)
 {
-	uint8_t want[8192], got[8192];
+	uint8_t want[AREA], got[AREA];
 	UserX86FpregsEntry *e = entry_of(from, bv);
 
 	fill(to, bv, want);
@@ -125,7 +127,7 @@ START_TEST(legacy_cpus_both_ways)
 {
 	struct arch_xstate_layout a = nehalem(), b = haswell(), c = intel();
 	UserX86FpregsEntry *e = entry_of(&a, 3);
-	uint8_t got[8192], want[8192];
+	uint8_t got[AREA], want[AREA];
 
 	check_same(&a, &a, 3);
 	check_same(&b, &a, 3);
@@ -140,7 +142,7 @@ START_TEST(supplies_protection_keys)
 {
 	struct arch_xstate_layout a = haswell(), b = intel();
 	UserX86FpregsEntry *e = entry_of(&a, 7);
-	uint8_t got[8192];
+	uint8_t got[AREA];
 	uint32_t pkru;
 	uint64_t bv;
 
@@ -158,7 +160,7 @@ START_TEST(keys_in_use_need_keys)
 	struct arch_xstate_layout a = intel(), b = haswell();
 	UserX86FpregsEntry *e = entry_of(&a, 0x203);
 	struct ck_err err = CK_ERR_INIT;
-	uint8_t got[8192];
+	uint8_t got[AREA];
 
 	ck_assert_int_eq(arch_xstate_from_image(&b, e, 0, got, b.size, NULL), 0);
 	e->xsave->pkru[0] = 0x55555550;
@@ -173,7 +175,7 @@ START_TEST(live_state_without_a_home)
 	struct arch_xstate_layout a = intel(), b = haswell();
 	UserX86FpregsEntry *e = entry_of(&a, 0x2e7);
 	struct ck_err err = CK_ERR_INIT;
-	uint8_t got[8192];
+	uint8_t got[AREA];
 	uint64_t bv;
 
 	ck_assert_int_lt(arch_xstate_from_image(&b, e, 0, got, b.size, &err), 0);
@@ -191,7 +193,7 @@ START_TEST(live_but_initial_may_go)
 {
 	struct arch_xstate_layout a = intel(), b = haswell();
 	UserX86FpregsEntry *e = entry_of(&a, 0x2e7);
-	uint8_t got[8192];
+	uint8_t got[AREA];
 
 	memset(e->xsave->opmask_reg, 0, 64);
 	memset(e->xsave->zmm_upper, 0, 512);
@@ -206,7 +208,7 @@ START_TEST(mxcsr_survives_a_dropped_avx)
 	struct arch_xstate_layout a = haswell(), b = nehalem();
 	UserX86FpregsEntry *e = entry_of(&a, 4 | 1);
 	struct arch_xstate_layout c = a;
-	uint8_t got[8192];
+	uint8_t got[AREA];
 	uint64_t bv;
 
 	e->mxcsr = 0x9fc0;
@@ -224,7 +226,7 @@ START_TEST(unknown_bits_of_mxcsr_are_refused)
 	struct arch_xstate_layout a = zen4(), b = intel();
 	UserX86FpregsEntry *e = entry_of(&a, 0x207);
 	struct ck_err err = CK_ERR_INIT;
-	uint8_t got[8192];
+	uint8_t got[AREA];
 
 	e->mxcsr = 0x21f80; /* AMD's MM */
 	a.mxcsr_mask = 0x2ffff;
@@ -245,7 +247,7 @@ START_TEST(unknown_components_travel)
 {
 	struct arch_xstate_layout a = intel(), b = intel();
 	UserX86FpregsEntry *e;
-	uint8_t got[8192], want[8192];
+	uint8_t got[AREA], want[AREA];
 
 	a.xcr0 |= BIT(17), a.size = 0xb00, a.c[17].offset = 0xac0, a.c[17].size = 64;
 	e = entry_of(&a, 0x2e7 | BIT(17));
@@ -266,7 +268,7 @@ START_TEST(hostile_entries)
 	struct arch_xstate_layout a = intel();
 	UserX86FpregsEntry *e = entry_of(&a, 0x2e7);
 	struct ck_err err = CK_ERR_INIT;
-	uint8_t got[8192];
+	uint8_t got[AREA];
 
 	e->xsave->n_hi16_zmm = 100;
 	ck_assert_int_lt(arch_xstate_from_image(&a, e, 0, got, a.size, &err), 0);
