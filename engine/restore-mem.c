@@ -466,6 +466,8 @@ int engine_plan_private(struct engine_restore *r, struct engine_rtask *t, struct
 	} else if (rc == 0) {
 		plan_leave_trunk(r, t);
 	}
+	if (rc == 0)
+		rc = engine_plan_program(r, t, err);
 	for (size_t i = 0; i < t->mm->n_vmas && rc == 0; i++)
 		if (is_private(t->mm->vmas[i]))
 			rc = plan_vma(r, t, i, &in, err);

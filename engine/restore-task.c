@@ -36,8 +36,9 @@ struct kernel_sigaction {
 
 /* ---- the address space as the kernel remembers it ---- */
 
-static int plan_mm_map(struct engine_restore *r, struct engine_rtask *t, struct ck_err *err)
+int engine_plan_program(struct engine_restore *r, struct engine_rtask *t, struct ck_err *err)
 {
+	const struct engine_rtask *base = engine_memory_base(t->proc);
 	const MmEntry *mm = t->mm;
 	int exe = res_parked_fd(r, mm->exe_file_id);
 	size_t words = 0;
@@ -70,9 +71,10 @@ static int plan_mm_map(struct engine_restore *r, struct engine_rtask *t, struct 
 	at = script_data(t->script, mm->mm_saved_auxv, map.auxv_size);
 	map.auxv = words ? (void *)(uintptr_t)at : NULL;
 	at = script_data(t->script, &map, sizeof(map));
-	script_syscall(t->script, SCRIPT_OK_OR_NEXT, SYS_prctl, PR_SET_MM, PR_SET_MM_MAP, at,
-		       sizeof(map), 0, 0, "set /proc/%u/exe and the program's addresses",
-		       t->ps->pid);
+	if (!base || base->mm->exe_file_id != mm->exe_file_id)
+		script_syscall(t->script, SCRIPT_OK_OR_NEXT, SYS_prctl, PR_SET_MM, PR_SET_MM_MAP,
+			       at, sizeof(map), 0, 0,
+			       "set /proc/%u/exe and the program's addresses", t->ps->pid);
 	map.exe_fd = (uint32_t)-1;
 	at = script_data(t->script, &map, sizeof(map));
 	script_syscall(t->script, SCRIPT_OK, SYS_prctl, PR_SET_MM, PR_SET_MM_MAP, at, sizeof(map),
@@ -313,10 +315,8 @@ int engine_plan_task(struct engine_restore *r, struct engine_rtask *t, struct ck
 {
 	const TaskCoreEntry *tc = t->core[0]->tc;
 	struct script *s = t->script;
-	int rc = t->kin[ENGINE_KIN_VM] ? 0 : plan_mm_map(r, t, err);
+	int rc;
 
-	if (rc < 0)
-		return rc;
 	script_syscall(s, SCRIPT_OK, SYS_prctl, PR_SET_THP_DISABLE,
 		       t->mm->has_thp_disabled && t->mm->thp_disabled, 0, 0, 0, 0,
 		       "set PR_SET_THP_DISABLE");

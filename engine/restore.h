@@ -211,6 +211,10 @@ int engine_plan_shared(struct engine_restore *r, struct engine_rtask *t, struct 
 
 /* ---- engine/restore-task.c: what belongs to the process ---- */
 int engine_plan_task(struct engine_restore *r, struct engine_rtask *t, struct ck_err *err);
+/* The program, and where its parts are. While another program is mapped that was there before, the
+ * kernel does not let it be replaced: so before the task's mappings are made. A child that was made
+ * with the same program has it. Linux kernel/fork.c:replace_mm_exe_file() */
+int engine_plan_program(struct engine_restore *r, struct engine_rtask *t, struct ck_err *err);
 int engine_plan_last(struct engine_restore *r, struct engine_rtask *t, struct ck_err *err);
 /* Signals that were pending; for the process if tid is 0. */
 int engine_plan_pending(struct script *s, const SignalQueueEntry *q, pid_t pid, pid_t tid,

@@ -24,8 +24,8 @@ enum script_expect {
 	SCRIPT_OK = PIE_OK,                 /* not negative */
 	SCRIPT_IS_ARG0 = PIE_IS_ARG0,       /* equal to the first argument (mmap, mremap) */
 	SCRIPT_ANY = PIE_ANY,               /* not looked at */
-	SCRIPT_OK_OR_NEXT = PIE_OK_OR_NEXT, /* EPERM lets the next operation run, which is skipped
-					     * otherwise; noted as a degradation */
+	SCRIPT_OK_OR_NEXT = PIE_OK_OR_NEXT, /* EPERM and EBUSY let the next operation run, which is
+					     * skipped otherwise; noted as a degradation */
 	SCRIPT_DEGRADED = PIE_OK_DEGRADED,  /* a failure is noted and let pass */
 };
 

@@ -33,11 +33,11 @@ enum pie_code {
 };
 
 enum pie_expect {
-	PIE_OK,          /* not negative */
-	PIE_IS_ARG0,     /* equal to a0 */
-	PIE_ANY,         /* not looked at */
-	PIE_OK_OR_NEXT,  /* not negative, and the next operation is skipped; EPERM: degraded, go on
-			  */
+	PIE_OK,         /* not negative */
+	PIE_IS_ARG0,    /* equal to a0 */
+	PIE_ANY,        /* not looked at */
+	PIE_OK_OR_NEXT, /* not negative, and the next operation is skipped; degraded by EPERM, EBUSY
+			 */
 	PIE_OK_DEGRADED, /* a failure is only noted */
 };
 

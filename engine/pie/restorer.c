@@ -34,6 +34,7 @@
 #define EINTR 4
 #define EPERM 1
 #define EIO 5
+#define EBUSY 16
 #define EBADMSG 74
 #define EUCLEAN 117
 #ifndef PR_SET_PTRACER
@@ -464,7 +465,8 @@ static uint32_t judge(struct pie_slot *s, const struct pie_op *op, long r)
 	case PIE_OK_OR_NEXT:
 		if (ok)
 			return 2;
-		if (r == -EPERM) {
+		/* EBUSY: the child of another program has that one mapped, too. */
+		if (r == -EPERM || r == -EBUSY) {
 			s->degraded = s->at + 1;
 			return 1;
 		}
