@@ -14,8 +14,9 @@ from ckpttest import Failed, Job, alive, read_proc, stat_fields, status_field, t
 # the jobs has such mappings of its own.)
 LEFTOVER = re.compile(r"\S+ (rwxp 00000000 00:00 0 *|r--s 00000000 00:01 \d+ +/SYSV00000000 \(deleted\))")
 
-# Jobs whose masks change while they run, and whose tasks come and go.
+# Jobs whose masks or descriptors change while they run, and whose tasks come and go.
 OWN_MASKS = {"handler"}
+OWN_FDS = {"kin"}
 OWN_TASKS = {"storm", "files"}
 
 
@@ -75,6 +76,8 @@ class Subject:
                     seen[f"{field} of {tid}"] = m.group(1) if m else None
             maps = (read_proc(pid, "maps") or "").split("\n")
             seen[f"mappings of {pid}"] = "\n".join(sorted(m for m in maps if not LEFTOVER.fullmatch(m)))
+            if self.name in OWN_FDS:
+                continue
             try:
                 for fd in os.listdir(f"/proc/{pid}/fd"):
                     seen[f"fd {fd} of {pid}"] = os.readlink(f"/proc/{pid}/fd/{fd}")
