@@ -150,6 +150,16 @@ int res_pty_slave_look(struct engine_dump *d, struct res_file *f, struct ck_err 
 	return 1;
 }
 
+/* Nothing is left of it but ends of file and errors. Linux drivers/tty/tty_io.c:hung_up_tty_fops */
+bool res_pty_is_hung_up(struct engine_dump *d, const struct res_file *f)
+{
+	CK_AUTO(fd) int fd = res_file_borrow(d, f);
+	struct winsize w;
+
+	return major(f->st.st_rdev) == PTY_MAJOR && fd >= 0 && ioctl(fd, TIOCGWINSZ, &w) < 0 &&
+	       errno == EIO;
+}
+
 /* The session and the foreground group, as the job numbers them. */
 static void find_session(const struct engine_dump *d, unsigned int index, TtyInfoEntry *e)
 {
@@ -409,6 +419,39 @@ static int get_pair(struct engine_restore *r, const TtyInfoEntry *e, struct res_
 	return 0;
 }
 
+/* Linux fs/open.c:dentry_open(): O_CLOEXEC would stay in the description. */
+static int open_slave(int master, uint32_t flags)
+{
+	int fd = ioctl(master, TIOCGPTPEER, (int)(flags & O_ACCMODE) | O_NOCTTY);
+
+	if (fd >= 0)
+		(void)fcntl(fd, F_SETFD, FD_CLOEXEC);
+	return fd;
+}
+
+int res_pty_open_hung_up(struct engine_restore *r, const TtyFileEntry *f, int *ret_fd,
+			 struct ck_err *err)
+{
+	const TtyInfoEntry *e = res_tty_info(r, f->tty_info_id);
+	CK_AUTO(fd) int master = -EBADF;
+	CK_AUTO(fd) int fd = -EBADF;
+	int unlock = 0, ret;
+
+	if (!e || !e->pty || e->pty->index > PTY_INDEX_MAX)
+		return ck_fail(err, CK_ERR_IMAGE, -EINVAL, "a terminal has no number");
+	ret = open_master(r, e->pty->index, &master, err);
+	if (ret < 0)
+		return ret;
+	if (ioctl(master, TIOCSPTLCK, &unlock) == 0)
+		fd = open_slave(master, f->flags);
+	if (fd < 0)
+		return ck_fail_errno(err, "cannot open terminal %u", e->pty->index);
+	ret = res_set_status(fd, f->flags, err);
+	if (ret == 0)
+		*ret_fd = ck_take_fd(&fd);
+	return ret;
+}
+
 int res_pty_open(struct engine_restore *r, const TtyFileEntry *f, const TtyInfoEntry *e,
 		 int *ret_fd, struct ck_err *err)
 {
@@ -419,10 +462,7 @@ int res_pty_open(struct engine_restore *r, const TtyFileEntry *f, const TtyInfoE
 	if (ret < 0)
 		return ret;
 	if (!is_master(e)) {
-		/* Linux fs/open.c:dentry_open(): O_CLOEXEC would stay in the description. */
-		fd = ioctl(p->fd, TIOCGPTPEER, (int)(f->flags & O_ACCMODE) | O_NOCTTY);
-		if (fd >= 0)
-			(void)fcntl(fd, F_SETFD, FD_CLOEXEC);
+		fd = open_slave(p->fd, f->flags);
 	} else if (!p->taken) {
 		p->taken = true;
 		fd = fcntl(p->fd, F_DUPFD_CLOEXEC, 3);

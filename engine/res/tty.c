@@ -64,7 +64,9 @@ static int tty_look(struct engine_dump *d, struct res_file *f, struct ck_err *er
 
 	if (r < 0)
 		return r;
-	if (r == 0 && !(d->opts->flags & ENGINE_DUMP_SHELL_JOB)) {
+	if (r == 0)
+		f->hung_up = res_pty_is_hung_up(d, f);
+	if (r == 0 && !f->hung_up && !(d->opts->flags & ENGINE_DUMP_SHELL_JOB)) {
 		r = ck_fail(err, CK_ERR_REFUSED, -EOPNOTSUPP, "cannot dump a terminal (%s)",
 			    f->link);
 		return ck_err_hint(err, r, "use --shell-job, and restore it from a terminal");
@@ -74,7 +76,7 @@ static int tty_look(struct engine_dump *d, struct res_file *f, struct ck_err *er
 		return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot remember a path");
 	/* A terminal that was closed on its other side; what it was called is for the reader. */
 	res_name_strip_deleted(f->name);
-	if (f->pty < 0)
+	if (f->pty < 0 && !f->hung_up)
 		f->inherit = f->stdio >= 0 ? f->stdio : 0;
 	return res_fown_look(d, f, err);
 }
@@ -176,6 +178,9 @@ static int put_info(struct engine_dump *d, const struct res_file *f, uint32_t *r
 	e.type = ttys[row].type;
 	/* CRIU has the low bit for masters. */
 	e.id = *ret_id = (e.type == TTY_TYPE__PTY ? pty.index : ttys[row].index) << 1;
+	/* Its number may be that of another terminal by now. */
+	if (f->hung_up)
+		e.id = *ret_id |= (PTY_INDEX_MAX + 1) << 1;
 	e.rdev = (uint32_t)f->st.st_rdev;
 	if (e.type == TTY_TYPE__PTY)
 		e.pty = &pty;
@@ -194,6 +199,7 @@ int res_tty_dump(struct engine_dump *d, struct res_file *f, struct ck_err *err)
 	e.fown = &f->fown;
 	e.has_regf_id = true;
 	e.regf_id = res_id_new(d);
+	e.has_hung_up = e.hung_up = f->hung_up;
 	e.has_inherit = f->inherit >= 0;
 	e.inherit = e.has_inherit ? (uint32_t)f->inherit : 0;
 	r = res_put_reg(d, f, e.regf_id, err);
@@ -211,7 +217,7 @@ int res_tty_dump(struct engine_dump *d, struct res_file *f, struct ck_err *err)
 static int tty_needs(struct engine_dump *d, struct res_file *f, struct ck_err *err)
 {
 	(void)err;
-	if (f->pty < 0)
+	if (f->pty < 0 && !f->hung_up)
 		d->needs.has_terminal = d->needs.terminal = true;
 	return 0;
 }
@@ -228,7 +234,7 @@ static int tty_load(struct engine_restore *r, struct res_rfile *f, struct ck_err
 	const TtyFileEntry *e = f->fe->tty;
 	int ret;
 
-	if (!e->has_inherit && res_pty_is_ours(r, res_tty_info(r, e->tty_info_id)))
+	if (e->hung_up || (!e->has_inherit && res_pty_is_ours(r, res_tty_info(r, e->tty_info_id))))
 		return 0;
 	if (!(r->opts->flags & ENGINE_RESTORE_SHELL_JOB)) {
 		ret = ck_fail(err, CK_ERR_HOST, -ENOTTY, "the job had a terminal");
@@ -243,6 +249,8 @@ static int tty_load(struct engine_restore *r, struct res_rfile *f, struct ck_err
 
 static int tty_open(struct engine_restore *r, struct res_rfile *f, int *ret_fd, struct ck_err *err)
 {
+	if (f->fe->tty->hung_up)
+		return res_pty_open_hung_up(r, f->fe->tty, ret_fd, err);
 	if (f->inherit < 0)
 		return res_pty_open(r, f->fe->tty, res_tty_info(r, f->fe->tty->tty_info_id), ret_fd,
 				    err);

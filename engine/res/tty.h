@@ -33,6 +33,8 @@ bool res_tty_termios(const TermiosEntry *e, struct kernel_termios *ret);
 /* pty.c */
 /* 1 if the job has the master of this slave, else 0. */
 int res_pty_slave_look(struct engine_dump *d, struct res_file *f, struct ck_err *err);
+/* Is it a slave whose master is gone? */
+bool res_pty_is_hung_up(struct engine_dump *d, const struct res_file *f);
 /* The tty_info_entry of one side. */
 int res_pty_dump(struct engine_dump *d, const struct res_file *f, uint32_t *ret_id,
 		 struct ck_err *err);
@@ -40,6 +42,8 @@ int res_pty_dump(struct engine_dump *d, const struct res_file *f, uint32_t *ret_
 bool res_pty_is_ours(const struct engine_restore *r, const TtyInfoEntry *e);
 int res_pty_open(struct engine_restore *r, const TtyFileEntry *f, const TtyInfoEntry *e,
 		 int *ret_fd, struct ck_err *err);
+int res_pty_open_hung_up(struct engine_restore *r, const TtyFileEntry *f, int *ret_fd,
+			 struct ck_err *err);
 int res_ptys_finish(struct engine_restore *r, struct ck_err *err);
 
 #endif

@@ -134,7 +134,7 @@ def wipe_sysv(cwd):
 
 def own_jobs():
     names = (
-        "spin nap futex handler frames storm threads tree sessions signals memory sparse files procfiles shares eventfd paths groups routes unix tcp epoll pty shm "
+        "spin nap futex handler frames storm threads tree sessions signals memory sparse files procfiles shares eventfd paths groups routes unix tcp epoll pty hangup shm "
         "memfd clocks vectors rseq self inotify pidfd stops "
         "sysv mappings settings kin kinvm"
     ).split()
