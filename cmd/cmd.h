@@ -91,6 +91,7 @@ int cmd_dump(const struct cmd_args *a);
 int cmd_explain(const struct cmd_args *a);
 int cmd_help(const struct cmd_args *a);
 int cmd_match(const struct cmd_args *a);
+int cmd_map(const struct cmd_args *a);
 int cmd_policy(const struct cmd_args *a);
 int cmd_probe(const struct cmd_args *a);
 int cmd_report(const struct cmd_args *a);

@@ -85,6 +85,12 @@ static const struct cmd_option help_options[] = {
 	{ "format", 0, "text|list|scdoc|bash", CMD_WORD, CMD_HIDDEN, "what to make of the table" },
 };
 
+static const struct cmd_option map_options[] = {
+	{ "image", 0, "DIR", CMD_DIR, CMD_REQUIRED, "the image; CRIU's too" },
+	{ "host", 0, "FILE", CMD_FILE, 0,
+	  "for the host of this profile, which ckpt probe made, not for this one" },
+};
+
 static const struct cmd_option match_options[] = {
 	{ "image", 0, "DIR", CMD_DIR, CMD_REQUIRED, "the image; CRIU's are judged too" },
 	{ "format", 0, "text|json", CMD_WORD, 0, "how the list is written" },
@@ -189,6 +195,28 @@ const struct cmd cmd_table[] = {
 		.operand_kind = CMD_COMMAND,
 		OPTIONS(help),
 		.run = cmd_help,
+	},
+	{
+		.name = "map",
+		.summary = "propose maps for what is elsewhere on a host",
+		.about =
+			"suggest: looks for what the image needs and the host has not at its place, "
+			"and prints a line for --maps for each that was found: the scratch directory "
+			"that the same variable names now, the same device or export under another "
+			"mount point, a directory near by (beside the missing one, here, or at home) "
+			"with the same contents. A comment tells why.\n\n"
+			"Status 20 says that something is missing that was found nowhere. With "
+			"--host nothing but variables and mounts can be compared.",
+		.operands = "suggest",
+		.min_operands = 1,
+		.max_operands = 1,
+		.operand_kind = CMD_WORD,
+		.words = "suggest",
+		OPTIONS(map),
+		.examples =
+			"ckpt map suggest --image snap >maps\n"
+			"ckpt restore --image snap --maps maps\n",
+		.run = cmd_map,
 	},
 	{
 		.name = "match",

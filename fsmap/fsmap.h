@@ -17,6 +17,7 @@
 #include "image/rule.h"
 
 struct ck_err;
+struct ck_strbuf;
 struct image;
 
 /* What makes a file the same file on another host. */
@@ -119,6 +120,36 @@ const struct fsmap_map *fsmap_map_find(const struct fsmap_maps *maps, const char
 int fsmap_map_path(const struct fsmap_maps *maps, const char *path, char **ret);
 /* Applies the maps to all paths and mounts that an image needs, in place; once. 0 or -ENOMEM. */
 int fsmap_map_needs(const struct fsmap_maps *maps, CkptNeeds *needs);
+
+/* A path as a map has it: a backslash before each ':' and backslash. */
+void fsmap_map_side(struct ck_strbuf *b, const char *path);
+
+/* ---- suggest.c: maps that would do ---- */
+
+struct fsmap_suggestion {
+	char *from, *to, *why;
+};
+
+/* Zeroed: none. */
+struct fsmap_suggestions {
+	struct fsmap_suggestion *s;
+	size_t n;
+	char **missing; /* what is not there, and none of them brings */
+	size_t n_missing;
+};
+
+/*
+ * What could be mapped where, so that a host has what an image needs. needs are those before maps;
+ * host answers them, in their order, or says nothing of paths. live: it is this one, and what is
+ * proposed has been looked at. Adds to *ret; 0 or -ENOMEM.
+ */
+int fsmap_suggest(const CkptNeeds *needs, const CkptFacts *host, bool live,
+		  struct fsmap_suggestions *ret);
+void fsmap_suggestions_done(struct fsmap_suggestions *x);
+static inline void ck_auto_fsmap_suggestions(struct fsmap_suggestions *x)
+{
+	fsmap_suggestions_done(x);
+}
 
 /* ---- bind.c: paths that are made to exist ---- */
 

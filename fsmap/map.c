@@ -16,6 +16,7 @@
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/pb.h"
+#include "base/strbuf.h"
 #include "fsmap/fsmap.h"
 
 enum { LIST_MAX = 1 << 20 }; /* bytes */
@@ -396,4 +397,13 @@ int fsmap_map_needs(const struct fsmap_maps *maps, CkptNeeds *needs)
 	if (r == 0)
 		r = map_dirs(maps, needs);
 	return r == 0 && maps->bind ? need_binds(maps, needs) : r;
+}
+
+void fsmap_map_side(struct ck_strbuf *b, const char *path)
+{
+	for (; *path; path++) {
+		if (*path == ':' || *path == '\\')
+			ck_strbuf_addf(b, "\\");
+		ck_strbuf_add(b, path, 1);
+	}
 }

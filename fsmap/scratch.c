@@ -108,16 +108,6 @@ int fsmap_look_scratch(const CkptNeeds *needs, CkptFacts *facts)
 	return 0;
 }
 
-/* A path as --map takes it, and a shell. */
-static void add_side(struct ck_strbuf *b, const char *path)
-{
-	for (; *path; path++) {
-		if (*path == ':' || *path == '\\')
-			ck_strbuf_addf(b, "\\");
-		ck_strbuf_add(b, path, 1);
-	}
-}
-
 bool fsmap_say_scratch(const struct rule_input *in, struct finding *f, const char *missing)
 {
 	const CkptNeeds *n = in->needs;
@@ -131,9 +121,9 @@ bool fsmap_say_scratch(const struct rule_input *in, struct finding *f, const cha
 			    !strcmp(n->scratch[i]->path, t->scratch[k]->path) ||
 			    !fsmap_below(n->scratch[i]->path, missing))
 				continue;
-			add_side(&b, n->scratch[i]->path);
+			fsmap_map_side(&b, n->scratch[i]->path);
 			ck_strbuf_addf(&b, ":");
-			add_side(&b, t->scratch[k]->path);
+			fsmap_map_side(&b, t->scratch[k]->path);
 			fsmap_quote(&q, ck_strbuf_str(&b));
 			if (!ck_strbuf_ok(&b) || !ck_strbuf_ok(&q))
 				continue;
