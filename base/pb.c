@@ -7,25 +7,41 @@
 #include <stdlib.h>
 #include <string.h>
 
-int ck_pb_append(void *array, size_t *n, void *item)
+/* Makes room for size elements. */
+static int resize(void *array, size_t size)
 {
 	void **a;
 
 	memcpy(&a, array, sizeof(a));
-	/* Full exactly when n is 0 or a power of two. */
-	if (!(*n & (*n - 1)) || !*n) {
-		size_t size = *n ? *n * 2 : 1;
-		void **grown;
+	a = reallocarray(a, size, sizeof(*a));
+	if (!a)
+		return -ENOMEM;
+	memcpy(array, &a, sizeof(a));
+	return 0;
+}
 
-		if (size > SIZE_MAX / sizeof(*a))
-			return -ENOMEM;
-		grown = realloc(a, size * sizeof(*a));
-		if (!grown)
-			return -ENOMEM;
-		a = grown;
-		memcpy(array, &a, sizeof(a));
-	}
+static void put(const void *array, size_t *n, void *item)
+{
+	void **a;
+
+	memcpy(&a, array, sizeof(a));
 	a[(*n)++] = item;
+}
+
+int ck_pb_append(void *array, size_t *n, void *item)
+{
+	/* Full exactly when n is 0 or a power of two. */
+	if (!(*n & (*n - 1)) && (*n > SIZE_MAX / 2 || resize(array, *n ? *n * 2 : 1) < 0))
+		return -ENOMEM;
+	put(array, n, item);
+	return 0;
+}
+
+int ck_pb_append_unpacked(void *array, size_t *n, void *item)
+{
+	if (resize(array, *n + 1) < 0)
+		return -ENOMEM;
+	put(array, n, item);
 	return 0;
 }
 

@@ -11,6 +11,9 @@
  * -ENOMEM and leaves it to the caller. array is the address of the field's T ** member.
  */
 int ck_pb_append(void *array, size_t *n, void *item);
+/* The same for a field of a message that was unpacked: its array has room for what is in it only.
+ */
+int ck_pb_append_unpacked(void *array, size_t *n, void *item);
 /* Appends a copy of s to a repeated string field. */
 int ck_pb_append_str(char ***array, size_t *n, const char *s);
 

@@ -302,7 +302,7 @@ static int moved_mount(struct moving *v, const CkptNeedPath *p, const struct fsm
 		if (!strcmp(v->needs->mounts[i]->point, n->point) &&
 		    !strcmp(v->needs->mounts[i]->fstype, n->fstype))
 			*ret = v->needs->mounts[i];
-	if (!*ret && ck_pb_append(&v->needs->mounts, &v->needs->n_mounts, n) == 0) {
+	if (!*ret && ck_pb_append_unpacked(&v->needs->mounts, &v->needs->n_mounts, n) == 0) {
 		*ret = n;
 		return 0;
 	}
@@ -378,7 +378,7 @@ static int need_binds(const struct fsmap_maps *maps, CkptNeeds *needs)
 			b->to = strdup(maps->map[i].to);
 		}
 		if (!b || !b->from || !b->to ||
-		    ck_pb_append(&needs->binds, &needs->n_binds, b) < 0) {
+		    ck_pb_append_unpacked(&needs->binds, &needs->n_binds, b) < 0) {
 			if (b)
 				ckpt_need_bind__free_unpacked(b, NULL);
 			return -ENOMEM;

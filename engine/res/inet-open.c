@@ -510,14 +510,15 @@ static int send_datagram(struct sending *x, const SkPacketEntry *p, const uint8_
 	for (size_t i = 0; i < x->r->res->n_inet; i++) {
 		const struct res_rinet *s = &x->r->res->inet_socks[i];
 
-		if (is_tcp(s->e) || s->e->family != x->to->e->family ||
-		    s->src.in.sin_port != from.in.sin_port)
+		if (is_tcp(s->e) || s->src.in.sin_port != from.in.sin_port)
 			continue;
 		/* To whoever has every address of the host: where the sender is. */
-		if (res_sock_is_any(&to)) {
+		if (res_sock_is_any(&x->to->src)) {
 			to = from;
 			to.in.sin_port = x->to->src.in.sin_port;
 		}
+		if (!res_sock_in_family(&to, (int)s->e->family))
+			continue;
 		return res_sock_queue_send(x->r, s->f->fd, p, data, &to, err);
 	}
 	return ck_fail(err, CK_ERR_IMAGE, -ENOTCONN, "nobody can send a datagram again");

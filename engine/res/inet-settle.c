@@ -57,6 +57,27 @@ bool res_sock_is_any(const struct sock_addr *a)
 					  : IN6_IS_ADDR_UNSPECIFIED(&a->in6.sin6_addr);
 }
 
+bool res_sock_in_family(struct sock_addr *a, int family)
+{
+	const in_port_t port = a->in.sin_port;
+	uint32_t v4;
+
+	if (a->sa.sa_family == family)
+		return true;
+	if (!v4_of(a, &v4))
+		return false;
+	if (family == AF_INET) {
+		a->in = (struct sockaddr_in){ AF_INET, port, { v4 }, { 0 } };
+		a->len = sizeof(a->in);
+	} else {
+		a->in6 = (struct sockaddr_in6){ .sin6_family = AF_INET6, .sin6_port = port };
+		memset(&a->in6.sin6_addr.s6_addr[10], 0xff, 2);
+		memcpy(&a->in6.sin6_addr.s6_addr[12], &v4, sizeof(v4));
+		a->len = sizeof(a->in6);
+	}
+	return true;
+}
+
 static bool is_loopback(const struct sock_addr *a)
 {
 	uint32_t v4;

@@ -188,6 +188,8 @@ int res_sock_inet_finish(struct engine_restore *r, struct ck_err *err);
  */
 bool res_sock_same_end(const struct sock_addr *a, const struct sock_addr *b);
 bool res_sock_is_any(const struct sock_addr *a);
+/* Writes an address of IPv4 as a socket of this family does; false if it is of IPv6 only. */
+bool res_sock_in_family(struct sock_addr *a, int family);
 extern const struct sock_opt res_sock_tcp_opts[], res_sock_ip_opts[], res_sock_ip6_opts[];
 extern const size_t res_sock_n_tcp_opts, res_sock_n_ip_opts, res_sock_n_ip6_opts;
 

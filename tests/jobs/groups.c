@@ -65,7 +65,7 @@ int main(void)
 	uint64_t x = 9, heard;
 
 	setup();
-	job_begin(60000);
+	job_begin(120000);
 	while (job_more()) {
 		x = job_chain(x, 1000);
 		say("239.77.1.2", ~x);

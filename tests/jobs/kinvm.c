@@ -112,7 +112,7 @@ int main(void)
 					  CLONE_VM | SIGCHLD };
 	uint64_t seen;
 
-	job_begin(250000);
+	job_begin(500000);
 	others = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	CHECK(others != MAP_FAILED);
 	who[0] = getpid();

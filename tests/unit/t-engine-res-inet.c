@@ -220,6 +220,41 @@ START_TEST(udp)
 }
 END_TEST
 
+/* One that takes both families, from one that has IPv4 only. */
+static void both_make(int task)
+{
+	struct sockaddr_in6 any = { .sin6_family = AF_INET6 };
+	struct sockaddr_in to = { .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) } };
+	socklen_t len = sizeof(any);
+
+	(void)task;
+	job_move(socket(AF_INET6, SOCK_DGRAM, 0), 10);
+	job_move(socket(AF_INET, SOCK_DGRAM, 0), 11);
+	JOB_CHECK(bind(10, (struct sockaddr *)&any, len) == 0);
+	JOB_CHECK(getsockname(10, (struct sockaddr *)&any, &len) == 0);
+	to.sin_port = any.sin6_port;
+	JOB_CHECK(sendto(11, "four", 4, 0, (struct sockaddr *)&to, sizeof(to)) == 4);
+	shared->value[1] = port_of(11, false);
+}
+
+static void both_verify(int task)
+{
+	struct sockaddr_in6 a;
+	socklen_t len = sizeof(a);
+	char buf[8];
+
+	(void)task;
+	JOB_CHECK(recvfrom(10, buf, sizeof(buf), MSG_DONTWAIT, (struct sockaddr *)&a, &len) == 4);
+	JOB_CHECK(memcmp(buf, "four", 4) == 0 && IN6_IS_ADDR_V4MAPPED(&a.sin6_addr));
+	JOB_CHECK(ntohs(a.sin6_port) == shared->value[1]);
+}
+
+START_TEST(both_families)
+{
+	job_cycle(&(struct job){ .n_tasks = 1, .make = both_make, .verify = both_verify });
+}
+END_TEST
+
 /* ---- what is refused ---- */
 
 static int outer;
@@ -606,7 +641,8 @@ static Suite *inet_suite(void)
 {
 	const TTest *const tests[] = { tcp,           udp,          peer_outside,    outside_closed,
 				       outside_reset, outside_gone, outside_refused, outside_error,
-				       more_options,  corked,       unsent,          groups };
+				       more_options,  corked,       unsent,          groups,
+				       both_families };
 	Suite *s = suite_create("engine/res-inet");
 	TCase *c = tcase_create("all");
 

@@ -221,6 +221,9 @@ START_TEST(mounts)
 	ck_pb_append(&n->mounts, &n->n_mounts, mount_new("/data", "/"));
 	ck_pb_append(&n->mounts, &n->n_mounts, mount_new("/data/in/sub", "/"));
 	ck_pb_append(&n->mounts, &n->n_mounts, mount_new("/net", "/part"));
+	/* As after unpacking: no room for more. */
+	n->mounts = reallocarray(n->mounts, n->n_mounts, sizeof(*n->mounts));
+	ck_assert_ptr_nonnull(n->mounts);
 	add(&maps, "/data/in:/mnt/7");
 	add(&maps, "/net:/n");
 	ck_assert_int_eq(fsmap_map_needs(&maps, n), 0);
