@@ -201,8 +201,6 @@ static int find_mark(const struct engine_restore *r, uint32_t *ret, struct ck_er
 
 static void new_scripts(struct engine_restore *r)
 {
-	static const uint32_t one = 1;
-
 	for (size_t i = 0; i < r->n_procs; i++) {
 		struct engine_rproc *p = r->procs[i];
 		enum script_role role = p->task && !p->task->zombie ? SCRIPT_THREAD : SCRIPT_EXITS;
@@ -214,8 +212,6 @@ static void new_scripts(struct engine_restore *r)
 			p->script = script_new(r->zone, role, p->pid, "helper %d", (int)p->pid);
 		if (p->task)
 			p->task->script = p->script;
-		if (p->task && p->task->ended)
-			p->task->gone = script_data(p->script, &one, sizeof(one));
 		if (!p->maker)
 			script_set_top(p->script);
 	}

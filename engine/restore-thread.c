@@ -255,16 +255,16 @@ static int plan_creds(struct engine_restore *r, const CredsEntry *c, struct scri
 
 static void plan_end(const struct engine_rtask *t, struct script *s)
 {
-	uint64_t a[6] = { t->core[0]->tc->exit_code >> 8 & 0xff, t->gone };
+	uint64_t a[6] = { t->core[0]->tc->exit_code >> 8 & 0xff };
 
 	script_op(s, PIE_LEAVE, SCRIPT_OK, 0, a, "end");
 }
 
 static void plan_await_end(const struct engine_rtask *t, struct script *s)
 {
-	uint64_t a[6] = { t->gone };
+	uint64_t a[6] = { script_slot(t->script) };
 
-	script_op(s, PIE_AWAIT_ZERO, SCRIPT_OK, 0, a, "wait for the end of the first thread of %u",
+	script_op(s, PIE_AWAIT_LEFT, SCRIPT_OK, 0, a, "wait for the end of the first thread of %u",
 		  t->ps->pid);
 }
 

@@ -12,6 +12,8 @@
  */
 #include <elf.h>
 #include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,9 +22,12 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/auto.h"
+#include "base/fd.h"
+#include "base/procfs.h"
 #include "engine/arch/arch.h"
 #include "engine/restore.h"
 #include "image/format.h"
@@ -74,6 +79,32 @@ static int task_gone(struct tracer *t, size_t slot, int status, struct ck_err *e
 	return 0;
 }
 
+/*
+ * Until the thread is a zombie. What the kernel clears at its end (set_tid_address(2)) it clears
+ * before it sends signals to children that wanted them (PR_SET_PDEATHSIG): too early for those that
+ * still have to ask for one. Linux kernel/exit.c:do_exit()
+ */
+static void await_end(pid_t tid)
+{
+	const struct timespec nap = { .tv_nsec = 50000 };
+	struct proc_stat st;
+
+	for (int i = 0; i < 200000; i++) {
+		CK_AUTO(fd) int dir = proc_open_tid(tid, tid);
+
+		if (dir < 0 || proc_read_stat(dir, &st, NULL) < 0 || st.state == 'Z' ||
+		    st.state == 'X')
+			return;
+		nanosleep(&nap, NULL);
+	}
+}
+
+static void tell_left(struct pie_slot *s)
+{
+	__atomic_store_n(&s->left, 1, __ATOMIC_RELEASE);
+	syscall(SYS_futex, &s->left, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+}
+
 static int task_stopped(struct tracer *t, size_t slot, pid_t tid, int status, struct ck_err *err)
 {
 	struct pie_slot *s = script_zone_slot(t->r->zone, slot);
@@ -88,6 +119,8 @@ static int task_stopped(struct tracer *t, size_t slot, pid_t tid, int status, st
 	/* It ends, and is not to be ours while it does: its parent would learn of it through us. */
 	if (!event && state == PIE_LEAVING) {
 		ptrace(PTRACE_DETACH, tid, 0, 0);
+		await_end(tid);
+		tell_left(s);
 		mark_done(t, slot);
 		return 0;
 	}

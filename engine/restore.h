@@ -65,7 +65,6 @@ struct engine_rtask {
 	struct script *script;
 	bool zombie;
 	bool ended;                 /* the leader has ended before other threads */
-	uint64_t gone;              /* if so: address of a word that is 0 once it has */
 	int stop_signo;             /* that stops it; 0: it runs */
 	uint32_t unwaited;          /* enum image_unwaited */
 	struct image_pagemap pages; /* of private memory and the vDSO */

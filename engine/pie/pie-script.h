@@ -26,9 +26,8 @@ enum pie_code {
 	PIE_STOP,       /* stops the process as signal a0 does; with a1, to go on again */
 	PIE_WRITE_FILE, /* a0: path; a1, a2: data and its length */
 	PIE_EXIT,       /* a0: wait status to leave behind; does not return */
-	PIE_AWAIT_ZERO, /* waits until the word at a0 is 0 */
-	PIE_LEAVE,      /* tells the tracer, and ends this thread with status a0, whereupon the word
-			 * at a1 becomes 0; does not return */
+	PIE_AWAIT_LEFT, /* waits until the thread of slot a0 has left, after PIE_LEAVE */
+	PIE_LEAVE,      /* tells the tracer, and ends this thread with status a0; does not return */
 	PIE_ARRIVE,     /* tells the tracer and waits for it; does not return */
 };
 
@@ -99,6 +98,7 @@ struct pie_slot {
 	uint32_t state;      /* enum pie_state */
 	uint32_t degraded;   /* 1 + index of the last operation that was let pass */
 	uint32_t stopped;    /* by the tracer: its process has been stopped */
+	uint32_t left;       /* by the tracer: its thread has ended, and told its children so */
 };
 
 struct pie_zone {

@@ -392,13 +392,11 @@ __attribute__((noreturn)) static void run_arrive(struct pie_slot *s)
 		pie_syscall3(__NR_tgkill, pid, s->tid, signo);
 }
 
-/* The kernel clears the word when the thread does not touch our memory any more, and wakes one. */
-static long run_await_zero(const struct pie_op *op)
+static long run_await_left(const struct pie_slot *s, const struct pie_op *op)
 {
-	uint32_t *word = ptr(op->a[0]);
+	struct pie_slot *other = (struct pie_slot *)ptr(zone_of(s)->slots) + op->a[0];
 
-	wait_word(word, 1);
-	pie_syscall6(__NR_futex, (long)word, FUTEX_WAKE, 1 << 30, 0, 0, 0);
+	wait_word(&other->left, 0);
 	return 0;
 }
 
@@ -411,7 +409,6 @@ __attribute__((noreturn)) static void run_leave(struct pie_slot *s, const struct
 	__atomic_store_n(&s->state, PIE_LEAVING, __ATOMIC_RELEASE);
 	pie_syscall4(__NR_rt_sigprocmask, SIG_UNBLOCK, &mark, 0, 8);
 	pie_syscall3(__NR_tgkill, pie_syscall0(__NR_getpid), s->tid, signo);
-	pie_syscall1(__NR_set_tid_address, op->a[1]);
 	for (;;)
 		pie_syscall1(__NR_exit, op->a[0]);
 }
@@ -439,8 +436,8 @@ static long run_op(struct pie_slot *s, const struct pie_op *op)
 		return run_write_file(op);
 	case PIE_EXIT:
 		run_exit(op);
-	case PIE_AWAIT_ZERO:
-		return run_await_zero(op);
+	case PIE_AWAIT_LEFT:
+		return run_await_left(s, op);
 	case PIE_LEAVE:
 		run_leave(s, op);
 	case PIE_ARRIVE:
