@@ -10,13 +10,13 @@
 /* Makes room for size elements. */
 static int resize(void *array, size_t size)
 {
-	void **a;
+	void **a, **grown;
 
 	memcpy(&a, array, sizeof(a));
-	a = reallocarray(a, size, sizeof(*a));
-	if (!a)
+	grown = reallocarray(a, size, sizeof(*a));
+	if (!grown)
 		return -ENOMEM;
-	memcpy(array, &a, sizeof(a));
+	memcpy(array, &grown, sizeof(grown));
 	return 0;
 }
 

@@ -115,7 +115,7 @@ struct res_file {
 	int stdio;      /* the lowest descriptor 0..2 in any task that is this file, else -1 */
 	FownEntry fown;
 	struct res_pipe *pipe; /* of pipes and FIFOs */
-	bool hung_up; /* a slave whose master is gone */
+	bool hung_up;          /* a slave whose master is gone */
 	int pty; /* number of a pseudo terminal that the job has both sides of, else -1 */
 	struct res_sock *sock;   /* of sockets */
 	struct res_watch *watch; /* of inotify instances */
