@@ -16,7 +16,7 @@ LEFTOVER = re.compile(r"\S+ (rwxp 00000000 00:00 0 *|r--s 00000000 00:01 \d+ +/S
 
 # Jobs whose masks or descriptors change while they run, and whose tasks come and go.
 OWN_MASKS = {"handler"}
-OWN_FDS = {"kin"}
+OWN_FDS = {"kin", "unix"}
 OWN_TASKS = {"storm", "files"}
 
 
