@@ -78,7 +78,7 @@ int main(void)
 	uint64_t x = 5;
 
 	setup();
-	job_begin(20000);
+	job_begin(80000);
 	while (job_more()) {
 		x = job_chain(x, 1000);
 		CHECK(write(grow, "x", 1) == 1);
