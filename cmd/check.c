@@ -14,12 +14,6 @@
 #include "policies/policies.h"
 #include "report/report.h"
 
-static inline void ck_auto_facts(CkptFacts **f)
-{
-	if (*f)
-		ckpt_facts__free_unpacked(*f, NULL);
-}
-
 static int judge(const struct cmd_args *a, const struct fsmap_maps *maps, const struct policy *p,
 		 struct verdict *ret, struct ck_err *err)
 {

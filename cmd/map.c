@@ -13,12 +13,6 @@
 #include "image/image.h"
 #include "policies/policies.h"
 
-static inline void ck_auto_facts(CkptFacts **f)
-{
-	if (*f)
-		ckpt_facts__free_unpacked(*f, NULL);
-}
-
 static inline void ck_auto_needs(CkptNeeds **n)
 {
 	if (*n)

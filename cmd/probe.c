@@ -9,6 +9,7 @@
 #include "base/fd.h"
 #include "cmd/cmd.h"
 #include "cmd/output.h"
+#include "cmd/profile.h"
 #include "cmd/verdict.h"
 #include "cpuinfo/cpuinfo.h"
 #include "fsmap/fsmap.h"
@@ -18,12 +19,6 @@
 #include "report/report.h"
 
 enum { MAX_CPUID = 1 << 20 }; /* bytes of text */
-
-static inline void ck_auto_facts(CkptFacts **f)
-{
-	if (*f)
-		ckpt_facts__free_unpacked(*f, NULL);
-}
 
 static int write_facts(FILE *out, const void *facts, struct ck_err *err)
 {

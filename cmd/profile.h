@@ -12,6 +12,11 @@ struct ck_err;
 /* CK_ERR_CONFIG if it can't be read or is no profile. The caller frees *ret with
  * ckpt_facts__free_unpacked(*ret, NULL). */
 int cmd_profile_read(const char *path, CkptFacts **ret, struct ck_err *err);
+static inline void ck_auto_facts(CkptFacts **f)
+{
+	if (*f)
+		ckpt_facts__free_unpacked(*f, NULL);
+}
 
 /* Paths of profiles, in the order in which they were given. */
 struct cmd_profiles {

@@ -33,12 +33,6 @@ static inline void ck_auto_cases(struct cases *c)
 	free(c->c);
 }
 
-static inline void ck_auto_facts(CkptFacts **f)
-{
-	if (*f)
-		ckpt_facts__free_unpacked(*f, NULL);
-}
-
 static int no_memory(struct ck_err *err)
 {
 	return ck_fail(err, CK_ERR_SYS, -ENOMEM, "cannot judge for many hosts");
